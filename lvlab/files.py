@@ -1,0 +1,132 @@
+"""Paths, whole-or-not-at-all writing, and the one error that is meant for people."""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+class CourseError(Exception):
+    """Something a person can put right: the message is one line naming the file and the remedy."""
+
+
+def find(path):
+    """Return `path` as it exists: absolute, or from the working directory, else from the project's root.
+
+    A path that exists in neither place is returned as seen from the working directory.
+    """
+    path = Path(path).expanduser()
+    if path.is_absolute() or path.exists() or not (PROJECT / path).exists():
+        return path
+    return PROJECT / path
+
+
+def output(path):
+    """Return where a relative output path belongs: the project's root inside notebooks/, else as given."""
+    path = Path(path).expanduser()
+    if not path.is_absolute() and Path.cwd() == PROJECT / "notebooks":
+        return PROJECT / path
+    return path
+
+
+def runs_folder():
+    """Return the folder of the runs: the environment variable LVLAB_RUNS, else runs/."""
+    return output(os.environ.get("LVLAB_RUNS") or "runs")
+
+
+@contextlib.contextmanager
+def whole_file(path):
+    """Yield a temporary path beside `path`; on success it is renamed to `path`, otherwise removed."""
+    path = Path(path)
+    with _people_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".writing-", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(path):
+    """Yield a temporary folder beside `path`, which must be absent or empty; renamed to `path` on success."""
+    path = Path(path)
+    with _people_errors(path):
+        refuse_full(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=path.parent))
+        try:
+            yield temporary
+            temporary.chmod(0o777 & ~_umask())
+            if path.exists():
+                path.rmdir()
+            os.replace(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def refuse_full(path):
+    """Raise unless `path` is free to become a folder: absent, or an empty folder."""
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise CourseError(f"{path}: is a file; name a new folder for the output")
+    if path.is_dir() and any(path.iterdir()):
+        raise CourseError(f"{path}: already exists and is not empty; remove it or name another folder")
+
+
+def write_json(path, content):
+    """Write `content` as readable JSON, whole or not at all (NaN becomes null)."""
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(_without_nan(content), indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path):
+    """Read a JSON object; raise CourseError naming the file when it is damaged."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CourseError(f"{path}: cannot be read ({_first_line(error)})") from error
+    if not isinstance(content, dict):
+        raise CourseError(f"{path}: is damaged (not a JSON object)")
+    return content
+
+
+def write_csv(path, table):
+    """Write a DataFrame as CSV, whole or not at all; floats with six decimals."""
+    with whole_file(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6f")
+
+
+def _without_nan(value):
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and value != value else value
+
+
+def _first_line(error):
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@contextlib.contextmanager
+def _people_errors(path):
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or _first_line(error)
+        raise CourseError(f"{path}: cannot be written ({reason}); free space or name another place") from error

@@ -1,0 +1,295 @@
+"""The course folder: `training/NAME.dcm` beside `training/NAME.png`; `test/NAME.dcm` with `test/GT/NAME.png`.
+
+Images and masks are paired by name, never by position, and anything missing is an error.
+"""
+
+import os
+import re
+import warnings
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pydicom
+from PIL import Image
+from pydicom.pixels import apply_rescale
+
+from lvlab.files import PROJECT, CourseError, find
+from lvlab.slices import COLUMNS, SIZE, SliceSet, centre_crop, normalise
+
+NAME_PATTERN = re.compile(r"(?P<patient>.+)_s(?P<level>\d+)_(?P<phase>ED|ES)_im(?P<instance>\d+)$")
+IMAGE_ENDINGS = (".dcm", ".dicom", ".ima")
+CODEC_HELP = ("its compressed pixels need a decoder: pip install 'lvlab[codecs]' for JPEG 2000, and for "
+              "JPEG and JPEG-LS also pip install pylibjpeg-libjpeg (GPL-3)")
+
+
+@dataclass(frozen=True)
+class CourseFolder:
+    """A course folder in memory: `training` and `test` are SliceSets, None where the folder has none."""
+
+    path: Path
+    training: SliceSet | None
+    test: SliceSet | None
+
+
+@dataclass(frozen=True)
+class DicomSlice:
+    """One DICOM frame: `pixels` float32 (h, w), brighter is brighter, and what its tags tell (mm, or NaN)."""
+
+    path: Path
+    pixels: np.ndarray
+    row_spacing_mm: float
+    col_spacing_mm: float
+    slice_thickness_mm: float
+    patient_key: str = field(default="", repr=False)
+    position_mm: float = float("nan")
+
+
+def course_folder():
+    """Return the course folder that notebooks and `make` use.
+
+    The environment variable LVLAB_DATA names it; else it is the one folder in data/ that is not the
+    phantom's, such as data/lv_deeplearning; else data/phantom.
+    """
+    if os.environ.get("LVLAB_DATA"):
+        return find(os.environ["LVLAB_DATA"])
+    data = PROJECT / "data"
+    own = [path for path in sorted(data.glob("*/")) if path.name != "phantom" and (path / "training").is_dir()]
+    if len(own) > 1:
+        names = ", ".join(path.name for path in own)
+        raise CourseError(f"{data}: holds several course folders ({names}); set LVLAB_DATA to the one you mean")
+    return own[0] if own else data / "phantom"
+
+
+def load(path, size=SIZE, need=("training", "test")):
+    """Read a course folder into SliceSets of size × size centre crops, normalised to [0, 1].
+
+    Raises CourseError, in one line, where the folder, a partner of a pair or a readable file is
+    missing. `need` names the parts that must not fail; a part named there may still be absent as
+    long as one part is present.
+    """
+    path = find(path)
+    if not path.is_dir():
+        raise CourseError(f"{path}: no such folder; make one with: python -m lvlab phantom --out {path}")
+    pairs = {part: pair_files(path, part) for part in need if (path / part).is_dir()}
+    if not pairs:
+        raise CourseError(f"{path}: has no folder named {' or '.join(need)}; it is not a course folder")
+    slices = {part: [(read_dicom(image), mask) for image, mask in rows] for part, rows in pairs.items()}
+    known = pseudonyms([image for rows in slices.values() for image, _ in rows])
+    sets = {part: _slice_set(rows, known, size) for part, rows in slices.items()}
+    return CourseFolder(path, sets.get("training"), sets.get("test"))
+
+
+def load_images(paths, size=SIZE):
+    """Read DICOM files without ground truth into a SliceSet (masks None)."""
+    slices = [(read_dicom(path), None) for path in paths]
+    return _slice_set(slices, pseudonyms([image for image, _ in slices]), size)
+
+
+def pair_files(path, part):
+    """Return [(image path, mask path)] of one part, by name, sorted; raise where a partner is missing."""
+    images, masks, problems = list_pairs(path, part)
+    if problems:
+        more = f" (and {len(problems) - 1} more; see: python -m lvlab check)" if len(problems) > 1 else ""
+        raise CourseError(problems[0] + more)
+    return [(images[name], masks[name]) for name in sorted(images)]
+
+
+def list_pairs(path, part):
+    """Return ({name: image path}, {name: mask path}, [problem]) of the part "training" or "test"."""
+    folder = Path(path) / part
+    mask_folder = folder / "GT" if part == "test" else folder
+    images, problems = _by_name(folder, IMAGE_ENDINGS)
+    masks, doubled = _by_name(mask_folder, (".png",))
+    problems += doubled
+    if not images:
+        problems.append(f"{folder}: holds no DICOM file (*.dcm); put the images there")
+    for name in sorted(images.keys() - masks.keys()):
+        problems.append(f"{images[name]}: has no mask; add {mask_folder / (name + '.png')} or remove the image")
+    for name in sorted(masks.keys() - images.keys()):
+        problems.append(f"{masks[name]}: has no image; add {folder / (name + '.dcm')} or remove the mask")
+    return images, masks, problems
+
+
+def _by_name(folder, endings):
+    found, problems = {}, []
+    for file in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if file.suffix.lower() in endings and file.is_file() and not file.name.startswith("."):
+            if file.stem in found:
+                problems.append(f"{file}: has the same name as {found[file.stem].name}; keep one of the two")
+            found.setdefault(file.stem, file)
+    return found, problems
+
+
+def read_dicom(path):
+    """Read one single-frame DICOM image.
+
+    Rescale slope and intercept are applied, MONOCHROME1 is inverted once, colour becomes its mean.
+    Raises CourseError naming the file and the remedy for anything that is not one readable frame.
+    """
+    path = Path(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _read_dicom(path)
+    except CourseError:
+        raise
+    except Exception as error:  # pydicom and its decoders raise nearly every kind on damaged bytes
+        raise CourseError(f"{path}: cannot be read as DICOM ({_short(error)}); export it again") from error
+
+
+def _read_dicom(path):
+    dataset = pydicom.dcmread(path)
+    if "PixelData" not in dataset:
+        raise CourseError(f"{path}: holds no image (no pixel data); remove it or export it again")
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    if frames > 1:
+        raise CourseError(f"{path}: holds {frames} frames; the course needs one frame per file: export it so")
+    try:
+        pixels = dataset.pixel_array
+    except (NotImplementedError, RuntimeError) as error:
+        syntax = dataset.file_meta.get("TransferSyntaxUID")
+        if syntax is not None and syntax.is_compressed:
+            raise CourseError(f"{path}: {syntax.name}: {CODEC_HELP}") from error
+        raise
+    pixels = apply_rescale(pixels, dataset).astype(np.float32)
+    pixels = pixels.mean(-1) if pixels.ndim == 3 else pixels
+    if pixels.ndim != 2 or not np.isfinite(pixels).all():
+        raise CourseError(f"{path}: its pixels are not a finite 2-D image; export it again")
+    if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
+        pixels = pixels.max() + pixels.min() - pixels
+    row_mm, col_mm = _spacing(dataset)
+    return DicomSlice(path, pixels, row_mm, col_mm, _positive(dataset.get("SliceThickness")),
+                      _patient_key(dataset), _position(dataset))
+
+
+def _spacing(dataset):
+    spacing = dataset.get("PixelSpacing")
+    if spacing is None or isinstance(spacing, str) or len(spacing) != 2:
+        return float("nan"), float("nan")
+    return _positive(spacing[0]), _positive(spacing[1])
+
+
+def _positive(value):
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return float("nan")
+    return number if 0 < number < 1000 else float("nan")
+
+
+def _patient_key(dataset):
+    """Return what slices of one patient share; used to group, never shown."""
+    for tag in ("PatientID", "SeriesInstanceUID"):
+        if str(dataset.get(tag) or "").strip():
+            return f"{tag}:{dataset.get(tag)}"
+    return ""
+
+
+def _position(dataset):
+    """Return the slice's place along its own normal in mm, NaN without geometry."""
+    position, axes = dataset.get("ImagePositionPatient"), dataset.get("ImageOrientationPatient")
+    if position is None or axes is None or len(position) != 3 or len(axes) != 6:
+        return float("nan")
+    axes = np.asarray(axes, float)
+    return float(np.dot(np.cross(axes[:3], axes[3:]), np.asarray(position, float)))
+
+
+def read_mask(path):
+    """Read a mask of any PNG kind as bool (h, w): 0 (black) is outside, anything above 0 inside.
+
+    Transparency is ignored unless the colours say nothing. Raises CourseError naming the file.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return _inside(image)
+    except CourseError:
+        raise
+    except Exception as error:  # damaged PNG bytes raise nearly every kind
+        raise CourseError(f"{path}: cannot be read as a PNG mask ({_short(error)}); save it again") from error
+
+
+def _inside(image):
+    if image.mode == "P" or "transparency" in image.info:
+        colours = np.asarray(image.convert("RGBA"))
+        by_index = np.asarray(image) > 0
+    else:
+        colours = by_index = np.asarray(image)
+    if colours.ndim == 2:
+        return colours > 0
+    alpha = colours.shape[-1] in (2, 4)
+    inside = (colours[..., :-1] if alpha else colours).max(-1) > 0
+    if alpha and inside.all() == inside.any():
+        inside = colours[..., -1] > 0 if not colours[..., -1].all() else inside
+    return by_index if inside.all() and by_index.ndim == 2 else inside
+
+
+def pseudonyms(slices):
+    """Return {path: (patient, phase, level)} for DicomSlices.
+
+    Names that lvlab writes carry all three. For others the patient is a pseudonym (patient-01 …)
+    shared by slices with one PatientID or series, and the level counts the slice positions of that
+    patient; where nothing tells they are empty and 0.
+    """
+    named = {s.path: NAME_PATTERN.match(s.path.stem) for s in slices}
+    keys = list(dict.fromkeys(s.patient_key for s in slices if not named[s.path] and s.patient_key))
+    levels = {key: sorted({round(s.position_mm, 1) for s in slices
+                           if s.patient_key == key and s.position_mm == s.position_mm}) for key in keys}
+    known = {}
+    for s in slices:
+        match = named[s.path]
+        if match:
+            known[s.path] = (match["patient"], match["phase"], int(match["level"]))
+        elif s.patient_key:
+            place = round(s.position_mm, 1)
+            level = levels[s.patient_key].index(place) + 1 if place == place else 0
+            known[s.path] = (f"patient-{keys.index(s.patient_key) + 1:02d}", "", level)
+        else:
+            known[s.path] = ("", "", 0)
+    return known
+
+
+def _slice_set(rows, known, size):
+    images, masks, table = [], [], []
+    for image, mask_path in rows:
+        crop, corner = centre_crop(image.pixels, size)
+        images.append(normalise(crop))
+        if mask_path is not None:
+            masks.append(_cropped_mask(mask_path, image, size))
+        table.append((image.path.stem, *known[image.path], image.row_spacing_mm, image.col_spacing_mm,
+                      image.slice_thickness_mm, (*corner, *image.pixels.shape)))
+    _say_what_is_unknown(rows, known, size)
+    stack = np.stack(images)[..., None]
+    return SliceSet(stack, np.stack(masks)[..., None].astype(np.float32) if masks else None,
+                    pd.DataFrame(table, columns=COLUMNS))
+
+
+def _cropped_mask(mask_path, image, size):
+    mask = read_mask(mask_path)
+    if mask.shape != image.pixels.shape:
+        raise CourseError(f"{mask_path}: is {_by(mask)}, its image {image.path.name} {_by(image.pixels)} "
+                          "(rows × columns); export the pair again")
+    return centre_crop(mask, size)[0]
+
+
+def _say_what_is_unknown(rows, known, size):
+    count = Counter()
+    for image, _ in rows:
+        count["no pixel spacing: their areas in mm² are unknown"] += not image.row_spacing_mm > 0
+        count["no patient that their name or tags tell"] += known[image.path][0] == ""
+        count[f"a side under {size} pixels: padded"] += min(image.pixels.shape) < size
+    for what, number in count.items():
+        if number:
+            print(f"Note: {number} of {len(rows)} slices have {what}.")
+
+
+def _by(array):
+    return " × ".join(map(str, array.shape))
+
+
+def _short(error):
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 120 else text[:117] + "…"

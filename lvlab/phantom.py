@@ -1,0 +1,151 @@
+"""Synthetic patients: the course folder on disk, and an endless stream of slices for pre-training."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from tqdm.auto import tqdm
+
+from lvlab.anatomy import GROUPS, cavity_radius_mm, chamber, render, sample_anatomy
+from lvlab.files import whole_folder
+from lvlab.scanner import acquire, sample_scanner
+from lvlab.slices import normalise
+
+LEVELS, FRAME, FRAMES, SYSTOLE_FRAME = 5, 256, 20, 8
+# Spawn keys that keep the patients of the course folder and of the stream apart, whatever the seeds.
+_COURSE, _STREAM = 1, 2
+
+
+def random_slices(n, seed, size=128, start=0):
+    """Return (images, masks): float32 (n, size, size, 1), in [0, 1] and in {0, 1}, each of a new wild patient.
+
+    Images are normalised as the course's crops are; about two masks in a hundred are empty. Slice i
+    depends on `seed` and `start + i` only: chunks made apart equal one long run.
+    """
+    images = np.empty((n, size, size, 1), np.float32)
+    masks = np.empty((n, size, size, 1), np.float32)
+    for i in range(n):
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_STREAM, start + i)))
+        images[i, ..., 0], masks[i, ..., 0] = _random_slice(rng, size)
+    return images, masks
+
+
+def _random_slice(rng, size):
+    anatomy, scanner = sample_anatomy(rng, "wild"), sample_scanner(rng, "wild")
+    phase = float(rng.choice([0, 1, rng.random()]))
+    heart = chamber(anatomy, phase)
+    share = rng.choice([rng.uniform(0.05, 0.95), rng.uniform(-0.02, 0.2), rng.uniform(0.75, 0.98)],
+                       p=[0.68, 0.18, 0.14])
+    tissues, mask = render(anatomy, heart.base + share * heart.length, phase, (size, size),
+                           scanner.spacing_mm, scanner.thickness_mm)
+    return normalise(acquire(scanner, tissues, rng)), mask
+
+
+def write(out, patients=8, seed=0, quiet=False):
+    """Write a course folder of phantom patients and return its path.
+
+    Ten slices a patient: five levels, base (s01) to apex (s05), at end-diastole and end-systole. A
+    quarter of the patients, at least one where there are several, goes to test/. The folder appears
+    whole or not at all; one that is not empty is refused (CourseError).
+    """
+    if patients < 1:
+        raise ValueError(f"{patients} patients: one is needed at least")
+    tested = _test_patients(patients)
+    with whole_folder(out) as folder:
+        for part in ("training", "test/GT")[: 2 if tested else 1]:
+            (folder / part).mkdir(parents=True)
+        for number in tqdm(range(patients), desc="phantom patients", unit="patient", disable=quiet, delay=2):
+            images, masks = (("test", "test/GT") if number in tested else ("training", "training"))
+            _write_patient(folder / images, folder / masks, number, seed)
+    return Path(out)
+
+
+def _test_patients(patients):
+    """Numbers of the patients to test on, spread over the disease groups."""
+    count = max(1, patients // 4) if patients > 1 else 0
+    return {int((k + 0.5) * patients / count) for k in range(count)}
+
+
+def course_patient(number, seed):
+    """Return anatomy, scanner and Generator of patient `number` (from 0); disease groups take turns."""
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_COURSE, number)))
+    return sample_anatomy(rng, group=GROUPS[number % len(GROUPS)]), sample_scanner(rng), rng
+
+
+def level_positions_mm(anatomy, thickness_mm):
+    """Depths of the five levels: from just below the base to where some cavity is left at end-systole."""
+    depths = np.linspace(0, anatomy.length, 400)
+    open_depths = depths[cavity_radius_mm(anatomy, depths, 1) > 4.5]
+    return np.linspace(chamber(anatomy, 1).base + 0.5 * thickness_mm, open_depths[-1], LEVELS)
+
+
+def _write_patient(images, masks, number, seed):
+    anatomy, scanner, rng = course_patient(number, seed)
+    patient = f"phantom-{number + 1:02d}"
+    depths = level_positions_mm(anatomy, scanner.thickness_mm)
+    for level, z_mm in enumerate(depths, start=1):
+        for phase, name in ((0, "ED"), (1, "ES")):
+            tissues, mask = render(anatomy, z_mm, phase, (FRAME, FRAME), scanner.spacing_mm,
+                                   scanner.thickness_mm, planes=5)
+            instance = (level - 1) * FRAMES + (SYSTOLE_FRAME if phase else 1)
+            stem = f"{patient}_s{level:02d}_{name}_im{instance:04d}"
+            pixels = acquire(scanner, tissues, rng)
+            slice_gap = depths[1] - depths[0]
+            dataset = _dicom(pixels, patient, seed, scanner, z_mm, slice_gap, instance, phase)
+            dataset.save_as(images / f"{stem}.dcm", enforce_file_format=True)
+            Image.fromarray(mask.astype(np.uint8) * 255).save(masks / f"{stem}.png")
+
+
+def _dicom(pixels, patient, seed, scanner, z_mm, slice_gap_mm, instance, phase):
+    """Return one frame as an MR Image Storage data set."""
+    dataset = Dataset()
+    _identify(dataset, patient, seed, instance)
+    _place(dataset, scanner, z_mm, slice_gap_mm, pixels.shape)
+    dataset.TriggerTime = f"{900 * phase * SYSTOLE_FRAME / FRAMES:.1f}"
+    dataset.ScanningSequence, dataset.SequenceVariant, dataset.ScanOptions = "GR", "SS", "CG"
+    dataset.MRAcquisitionType, dataset.EchoTrainLength = "2D", "1"
+    dataset.RepetitionTime, dataset.EchoTime, dataset.FlipAngle = "3.2", "1.6", "50"
+    dataset.ImageType = ["DERIVED", "PRIMARY", "OTHER"]
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.Rows, dataset.Columns = pixels.shape
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 12, 11
+    dataset.PixelRepresentation = 0
+    low, high = np.percentile(pixels, [1, 99])
+    dataset.WindowCenter, dataset.WindowWidth = f"{(low + high) / 2:.1f}", f"{max(high - low, 1):.1f}"
+    dataset.PixelData = pixels.astype("<u2").tobytes()
+    return dataset
+
+
+def _identify(dataset, patient, seed, instance):
+    """Pseudonym, reproducible identifiers, and a made-up date."""
+    uid = {part: generate_uid(entropy_srcs=["lvlab phantom", str(seed), patient, part])
+           for part in ("study", "series", "frame of reference", str(instance))}
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = MRImageStorage
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = uid[str(instance)]
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = uid["study"], uid["series"]
+    dataset.FrameOfReferenceUID, dataset.PositionReferenceIndicator = uid["frame of reference"], ""
+    dataset.PatientName = dataset.PatientID = patient
+    dataset.PatientBirthDate, dataset.PatientSex, dataset.PatientPosition = "", "O", "HFS"
+    dataset.StudyDate, dataset.StudyTime = "20000101", "120000"
+    dataset.StudyID, dataset.AccessionNumber, dataset.ReferringPhysicianName = "1", "", ""
+    dataset.Modality, dataset.SeriesNumber, dataset.InstanceNumber = "MR", 1, instance
+    dataset.Manufacturer, dataset.SeriesDescription = "lvlab phantom", "cine short axis"
+    dataset.AcquisitionNumber, dataset.BodyPartExamined = 1, "HEART"
+
+
+def _place(dataset, scanner, z_mm, slice_gap_mm, shape):
+    """Geometry of a short-axis plane: slices move along its normal, from base to apex."""
+    across, down = np.array([0.6, 0.64, -0.48]), np.array([0.0, -0.6, -0.8])
+    normal = np.cross(across, down)
+    half = [(n - 1) / 2 * scanner.spacing_mm for n in shape]
+    corner = z_mm * normal - half[1] * across - half[0] * down
+    dataset.PixelSpacing = [f"{scanner.spacing_mm:.6f}"] * 2
+    dataset.SliceThickness = f"{scanner.thickness_mm:.4f}"
+    dataset.SpacingBetweenSlices = f"{slice_gap_mm:.4f}"
+    dataset.ImageOrientationPatient = [f"{v:.6f}" for v in (*across, *down)]
+    dataset.ImagePositionPatient = [f"{v:.4f}" for v in corner]
+    dataset.SliceLocation = f"{z_mm:.4f}"

@@ -1,0 +1,61 @@
+"""How to train: a `Recipe` says everything that shapes the weights, as plain values."""
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every choice of a training run.
+
+    filters : filters of each level of the U, from the top down
+    kernel_initializer : Keras' name of the initial weights' distribution
+    loss : "dice" (soft Dice over the batch) or "dice_bce" (that plus binary cross-entropy)
+    learning_rate : Adam's step size, the peak where there is a schedule
+    schedule : "constant", or "cosine" (5 % linear warm-up, then a cosine down to 0)
+    batch_size : slices a step
+    epochs : validations; each sees the training slices `passes` times
+    passes : passes over the training slices an epoch
+    augmentation : "none", or "full" (see augment.py)
+    precision : "float32", or "auto" (bfloat16 where the CPU or GPU multiplies it in hardware)
+    validation_fraction : share of the slices, whole patients, that the command line holds out
+    keep : "best" validation loss, or "last" epoch
+    threshold : a pixel is inside where the probability is at least this
+    """
+
+    name: str
+    filters: tuple[int, ...] = (32, 64, 128, 256, 512)
+    kernel_initializer: str = "glorot_uniform"
+    loss: str = "dice"
+    learning_rate: float = 5e-4
+    schedule: str = "constant"
+    batch_size: int = 4
+    epochs: int = 100
+    passes: int = 1
+    augmentation: str = "none"
+    precision: str = "float32"
+    validation_fraction: float = 0.2
+    keep: str = "best"
+    threshold: float = 0.5
+
+    def as_dict(self):
+        """Return the recipe as plain values, for JSON."""
+        return asdict(self)
+
+
+ASSIGNMENT = Recipe("assignment")
+
+LAB = Recipe(
+    "lab",
+    filters=(16, 32, 64, 128, 256),
+    kernel_initializer="he_normal",
+    loss="dice_bce",
+    learning_rate=2e-3,
+    schedule="cosine",
+    batch_size=8,
+    epochs=20,
+    passes=5,
+    augmentation="full",
+    precision="auto",
+)
+
+RECIPES = {recipe.name: recipe for recipe in (LAB, ASSIGNMENT)}

@@ -1,0 +1,39 @@
+"""Every figure and table of the report, by name, into one folder."""
+
+from pathlib import Path
+
+from lvlab import display
+from lvlab.evaluation import score_run, segment
+from lvlab.files import output, whole_file, write_csv, write_json
+
+
+def write_scores(run, slices, out):
+    """Score a run on slices with ground truth; write scores.csv and summary.json; return both."""
+    scores, summary = score_run(run, slices)
+    write_csv(Path(out) / "scores.csv", scores)
+    write_json(Path(out) / "summary.json", summary)
+    return scores, summary
+
+
+def write_report(run, slices, out):
+    """Write scores.csv, summary.json and every picture of a run on slices into `out`.
+
+    Returns (score table, summary). What an earlier report wrote there is replaced, file by file.
+    """
+    out = output(out)
+    scores, summary = write_scores(run, slices, out)
+    for name, figure in figures(run, slices, scores).items():
+        with whole_file(out / f"{name}.png") as temporary:
+            figure.savefig(temporary, dpi=150, format="png")
+    return scores, summary
+
+
+def figures(run, slices, scores):
+    """Return {name: Figure} of the report."""
+    prediction = segment(run, slices)
+    return {
+        **display.ranked_triptychs(slices, prediction, scores),
+        "learning_curves": display.learning_curves(run.history),
+        "overlay_grid": display.overlay_grid(slices, prediction, scores),
+        "dice_by_area": display.dice_by_area(scores),
+    }

@@ -1,0 +1,130 @@
+"""The run folder: recipe, weights, history and scores of one training, written whole and read safely."""
+
+import os
+import platform
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lvlab.files import CourseError, find, read_json, whole_file, write_json
+
+MODEL, RECIPE, HISTORY, PROGRESS = "model.keras", "recipe.json", "history.csv", "progress.npz"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training in `path`. Its parts are read when first asked for."""
+
+    path: Path
+
+    @cached_property
+    def record(self):
+        """What recipe.json holds: recipe, seed, versions, data fingerprint, times, patients."""
+        return read_json(self.path / RECIPE)
+
+    @cached_property
+    def recipe(self):
+        """The recipe as a dict."""
+        return self.record["recipe"]
+
+    @cached_property
+    def history(self):
+        """One row per epoch: epoch, loss, dice, val_loss, val_dice, seconds."""
+        try:
+            return pd.read_csv(self.path / HISTORY)
+        except (OSError, ValueError) as error:
+            raise CourseError(f"{self.path / HISTORY}: cannot be read; train again with --overwrite") from error
+
+    @cached_property
+    def model(self):
+        """The trained network, in the arithmetic that suits this machine."""
+        return load_model(self.path / MODEL, self.recipe)
+
+
+def open_run(path):
+    """Return the finished Run in `path`; raise CourseError saying what is wrong with it otherwise."""
+    path = find(path)
+    if not path.is_dir():
+        raise CourseError(f"{path}: no such run; make one with: python -m lvlab train --data DIR --out {path}")
+    if not (path / MODEL).is_file() or not (path / RECIPE).is_file():
+        unfinished = (path / PROGRESS).is_file()
+        remedy = "go on with: python -m lvlab train … --resume" if unfinished else "train again with --overwrite"
+        raise CourseError(f"{path}: {'its training is not finished' if unfinished else 'is not a run folder'}; "
+                          f"{remedy}")
+    run = Run(path)
+    if not isinstance(run.record.get("recipe"), dict) or "filters" not in run.record["recipe"]:
+        raise CourseError(f"{path / RECIPE}: names no recipe; train again with --overwrite")
+    return run
+
+
+def load_model(path, recipe):
+    """Load a network in safe mode, rebuilt in the precision that this machine does fastest."""
+    from lvlab.backend import choose_precision, keras
+    from lvlab.unet import unet
+
+    try:
+        stored = keras.models.load_model(path, compile=False, safe_mode=True)
+        size = stored.input_shape[1]
+        model = unet(tuple(recipe["filters"]), size, precision=choose_precision(recipe["precision"]))
+        model.set_weights(stored.get_weights())
+    except Exception as error:  # Keras and h5py raise nearly every kind on a damaged file
+        reason = " ".join(str(error).split())[:100]
+        raise CourseError(
+            f"{path}: is damaged or not a U-Net of lvlab ({reason}); train again with --overwrite") from error
+    return model
+
+
+def save_model(path, model):
+    """Write a network as .keras, whole or not at all."""
+    with whole_file(path) as temporary:
+        model.save(temporary)
+
+
+def save_progress(path, **arrays):
+    """Write named arrays (the state of a training) as one .npz, whole or not at all."""
+    with whole_file(path) as temporary:
+        with open(temporary, "wb") as file:
+            np.savez(file, **arrays)
+
+
+def load_progress(path):
+    """Read what `save_progress` wrote; nothing in it is ever unpickled."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except Exception as error:  # zipfile, zlib and numpy each raise their own kinds on damaged bytes
+        raise CourseError(f"{path}: is damaged; train again with --overwrite") from error
+
+
+def versions():
+    """Return {package: version} of what shapes a result."""
+    found = {"python": platform.python_version()}
+    for package in ("lvlab", "tensorflow", "keras", "numpy", "pydicom", "scikit-image", "pandas"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def same_training(path, recipe, seed, fingerprint):
+    """Tell whether `path` holds a finished run of just this recipe, seed and data."""
+    try:
+        record = open_run(path).record
+    except CourseError:
+        return False
+    wanted = {"recipe": _plain(recipe.as_dict()), "seed": seed, "data_fingerprint": fingerprint}
+    return all(record.get(key) == value for key, value in wanted.items())
+
+
+def _plain(recipe):
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in recipe.items()}
+
+
+def write_record(path, **record):
+    """Write recipe.json: what was trained, on what, with what."""
+    write_json(Path(path) / RECIPE, {**record, "versions": versions(), "cpus": os.cpu_count()})

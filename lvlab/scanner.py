@@ -1,0 +1,129 @@
+"""From tissues to an image: contrast, texture, coils, point spread, artefacts, noise."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lvlab.anatomy import TISSUES, _drawer, _is_wild, smooth_field
+
+# Balanced steady-state signal relative to blood: usual range, and the range of domain randomisation.
+_SIGNAL = {
+    "blood": ((0.9, 1.1), (0.55, 1.1)), "rv_blood": ((0.9, 1.15), (0.3, 1.2)),
+    "vessel": ((0.8, 1.1), (0.2, 1.2)), "myocardium": ((0.2, 0.36), (0.05, 0.5)),
+    "fat": ((0.85, 1.5), (0.0, 1.6)), "muscle": ((0.15, 0.3), (0.02, 0.9)),
+    "marrow": ((0.3, 0.8), (0.0, 1.2)), "liver": ((0.2, 0.42), (0.02, 1.1)),
+    "stomach": ((0.3, 0.9), (0.0, 1.2)), "decoy_a": ((0.1, 0.5), (0.0, 1.2)),
+    "decoy_b": ((0.3, 0.8), (0.0, 1.2)), "decoy_c": ((0.7, 1.1), (0.0, 1.2)),
+    "lung": ((0.03, 0.12), (0.0, 0.3)), "air": ((0.0, 0.01), (0.0, 0.1))}
+# How strongly each tissue shows the fine and the coarse texture.
+_TEXTURE = {"blood": (0.3, 0.8), "rv_blood": (0.3, 1.0), "vessel": (0.3, 0.8), "myocardium": (0.8, 0.8),
+            "fat": (0.6, 1.0), "muscle": (1.2, 1.2), "marrow": (1.5, 1.0), "liver": (0.8, 0.7),
+            "stomach": (2.0, 2.0), "decoy_a": (1.0, 1.5), "decoy_b": (1.5, 1.5), "decoy_c": (0.5, 1.0),
+            "lung": (2.5, 2.5), "air": (0.0, 0.0)}
+
+
+@dataclass(frozen=True, eq=False)
+class Scanner:
+    """One scanner and protocol; lengths in mm or pixels as named, shares of the blood's signal else."""
+
+    spacing_mm: float
+    thickness_mm: float
+    signal: np.ndarray        # per tissue
+    texture: float
+    texture_px: tuple         # fine, coarse
+    opposed: bool             # fat and water cancel where they share a pixel: the black outline
+    coil: tuple               # (direction x, y in 1/pixel, curvature)
+    shading: float            # depth of smooth uneven brightness
+    blur_px: float
+    cutoff: float             # share of k-space kept; under 1 the edges ring
+    banding: float
+    ghost: float
+    noise: float
+    gamma: float
+    full_scale: int           # the magnitudes' largest value: 255 or a 12-bit one
+
+
+def sample_scanner(rng, variety="realistic"):
+    """Draw a scanner; `variety` is "realistic" or "wild" (far wider; a third of it realistic)."""
+    wild = _is_wild(rng, variety)
+    between = _drawer(rng, wild)
+    signal = np.array([between(*_SIGNAL[t]) for t in TISSUES], np.float32)
+    if wild and rng.random() < 0.6:
+        signal[1] = signal[0] * rng.uniform(0.85, 1.2)
+    signal[3] = min(signal[3], 0.75 * signal[0])
+    direction = np.exp(2j * np.pi * rng.random()) * between((0.0, 0.010), (0.0, 0.016))
+    return Scanner(
+        spacing_mm=between((1.2, 1.8), (1.0, 2.0)), thickness_mm=between((6, 10), (5, 12)), signal=signal,
+        texture=between((0.06, 0.14), (0.0, 0.22)),
+        texture_px=(between((1.2, 2), (1, 3)), between((4, 9), (3, 16))),
+        opposed=bool(rng.random() < (0.5 if wild else 0.85)),
+        coil=(direction.real, direction.imag, between((-3e-5, 3e-5), (-1e-4, 1e-4))),
+        shading=between((0.05, 0.15), (0.0, 0.4)), blur_px=between((0.6, 1.05), (0.35, 1.5)),
+        cutoff=between((0.75, 1.0), (0.55, 1.0)), banding=max(0, between((-0.4, 0.3), (-0.5, 0.7))),
+        ghost=max(0, between((-0.03, 0.03), (-0.05, 0.08))), noise=between((0.01, 0.035), (0.0, 0.07)),
+        gamma=between((0.9, 1.15), (0.65, 1.5)),
+        full_scale=int(rng.choice([255, 2000])) if wild else int(rng.uniform(700, 2500)))
+
+
+def acquire(scanner, tissues, rng):
+    """Return the magnitude image (h, w), uint16, of the tissue shares (t, h, w).
+
+    Water and fat pass the point spread apart: opposed, they cancel where they meet. Rician noise
+    (Gudbjartsson and Patz 1995, doi:10.1002/mrm.1910340618).
+    """
+    shape = tissues.shape[1:]
+    water, fat = _signals(scanner, tissues, rng)
+    field = _coil(scanner, shape, rng)
+    rows, cols = (_point_spread(n, scanner.blur_px, scanner.cutoff) for n in shape)
+    if scanner.opposed:
+        image = rows @ (water * field) @ cols.T - rows @ (fat * field) @ cols.T
+    else:
+        image = rows @ ((water + fat) * field) @ cols.T
+    image = np.abs(image)
+    if scanner.ghost:
+        image = image + scanner.ghost * np.roll(image, shape[0] // 2 - 9, axis=0)
+    noise = scanner.noise * rng.standard_normal((2, *shape), dtype=np.float32)
+    image = np.sqrt((image + noise[0]) ** 2 + noise[1] ** 2) ** np.float32(scanner.gamma)
+    return _digitise(scanner, image)
+
+
+def _signals(scanner, tissues, rng):
+    """Signal of water and of fat (h, w), with texture and banding."""
+    shape = tissues.shape[1:]
+    strength = np.array([_TEXTURE[t] for t in TISSUES], np.float32) * scanner.texture
+    flat = tissues.reshape(len(TISSUES), -1)
+    fine, coarse = (strength.T @ flat).reshape(2, *shape)
+    uneven = 1 + (fine * smooth_field(rng, shape, scanner.texture_px[0])
+                  + coarse * smooth_field(rng, shape, scanner.texture_px[1]))
+    uneven = np.maximum(uneven, 0.05)
+    if scanner.banding:
+        uneven *= 1 - scanner.banding * np.exp(-(3 * smooth_field(rng, shape, 45) + 2.5) ** 2)
+    fat = scanner.signal[4] * tissues[4]
+    water = (scanner.signal @ flat).reshape(shape) - fat
+    return water * uneven, fat * uneven
+
+
+def _coil(scanner, shape, rng):
+    """Smooth brightness over the image (h, w), 1 at its centre but for the shading."""
+    y, x = (np.arange(n, dtype=np.float32) - (n - 1) / 2 for n in shape)
+    across, down, curvature = scanner.coil
+    tilt = down * y[:, None] + across * x + curvature * (y[:, None] ** 2 + x ** 2)
+    uneven = tilt + scanner.shading * smooth_field(rng, shape, 40)
+    return np.exp(np.clip(uneven, -1.5, 1.5)).astype(np.float32)
+
+
+def _point_spread(pixels, blur_px, cutoff):
+    """Matrix (pixels, pixels) that blurs a line and rings it as a truncated k-space does."""
+    offsets = np.arange(pixels, dtype=np.float32)
+    offsets = offsets[:, None] - offsets
+    kernel = np.exp(-0.5 * (offsets / blur_px) ** 2)
+    if cutoff < 0.95:
+        ringing = np.sinc(cutoff * offsets) * np.exp(-0.5 * (offsets / 5) ** 2)
+        kernel = ringing.astype(np.float32)
+    return kernel / kernel.sum(axis=1, keepdims=True)
+
+
+def _digitise(scanner, image):
+    """Scale so that the brightest percent fills the range, as scanners' integer magnitudes do."""
+    top = np.partition(image.ravel(), -image.size // 200)[-image.size // 200]
+    return np.clip(np.rint(image * (0.8 * scanner.full_scale / max(top, 1e-6))), 0, 4095).astype(np.uint16)

@@ -1,0 +1,128 @@
+"""The data type of the course, `SliceSet`, and pure array work on slices."""
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+SIZE = 128
+COLUMNS = ["name", "patient", "phase", "level", "row_spacing_mm", "col_spacing_mm", "slice_thickness_mm",
+           "crop"]
+
+
+@dataclass(frozen=True)
+class SliceSet:
+    """Short-axis slices, ready for a network.
+
+    images : float32 (n, h, w, 1) in [0, 1]
+    masks : float32 (n, h, w, 1) in {0, 1}, or None where there is no ground truth
+    table : DataFrame, one row per slice: name, patient, phase (ED, ES or empty), level (1 = most basal),
+        row_spacing_mm, col_spacing_mm, slice_thickness_mm (NaN where unknown) and crop, the crop's
+        (top, left) corner and the (rows, cols) of the original frame, in pixels; negative where padded
+    """
+
+    images: np.ndarray
+    masks: np.ndarray | None
+    table: pd.DataFrame
+
+    def __len__(self):
+        return len(self.images)
+
+    def __repr__(self):
+        patients = self.table.patient[self.table.patient != ""].nunique()
+        truth = "with" if self.masks is not None else "without"
+        return f"SliceSet({len(self)} slices, {patients} patients, {truth} masks)"
+
+    def subset(self, chosen):
+        """Return the slices picked by a boolean array (n,) or by positions."""
+        chosen = np.asarray(chosen)
+        rows = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(int)
+        masks = None if self.masks is None else self.masks[rows]
+        return replace(self, images=self.images[rows], masks=masks,
+                       table=self.table.iloc[rows].reset_index(drop=True))
+
+    def patients(self):
+        """Return the patients' names in order of first appearance; one empty name where unknown."""
+        return list(dict.fromkeys(self.table.patient))
+
+    def of_patient(self, patient):
+        """Return one patient's slices."""
+        return self.subset((self.table.patient == patient).to_numpy())
+
+    def split_by_patient(self, fraction=0.2, seed=0):
+        """Split into (rest, validation) so that no patient is on both sides.
+
+        Patients are shuffled by `seed` and taken for validation until it holds `fraction` of the
+        slices, at least one patient. With one patient only, or none known, the last `fraction` of the
+        slices as they come is taken in one block, and said.
+        """
+        if not 0 < fraction < 1:
+            raise ValueError(f"fraction is {fraction}; it must lie between 0 and 1")
+        if len(self) < 2:
+            raise ValueError(f"{len(self)} slices cannot be split; two are needed at least")
+        validation = np.zeros(len(self), bool)
+        names = self.patients()
+        if len(names) < 2:
+            print("All slices seem to be of one patient: split in two contiguous blocks. "
+                  "The validation score will be optimistic.")
+            validation[-max(1, round(fraction * len(self))):] = True
+        else:
+            for patient in np.random.default_rng(seed).permutation(names)[:-1]:
+                validation |= (self.table.patient == patient).to_numpy()
+                if validation.sum() >= fraction * len(self):
+                    break
+        return self.subset(~validation), self.subset(validation)
+
+    def fingerprint(self):
+        """Return 16 hex digits that change whenever a pixel, a mask or a name changes."""
+        digest = hashlib.sha256("\n".join(self.table.name).encode())
+        digest.update(np.ascontiguousarray(self.images).data)
+        if self.masks is not None:
+            digest.update(self.masks.astype(np.uint8).data)
+        return digest.hexdigest()[:16]
+
+
+def concatenate(first, second):
+    """Return one SliceSet holding the slices of both; both need masks, or neither."""
+    masks = None if first.masks is None else np.concatenate([first.masks, second.masks])
+    return SliceSet(np.concatenate([first.images, second.images]), masks,
+                    pd.concat([first.table, second.table], ignore_index=True))
+
+
+def normalise(image, low=5, high=95):
+    """Map the `low`th percentile of an image to 0 and the `high`th to 1, and clip.
+
+    image : array of any shape and finite numbers. Returns float32 in [0, 1]. An image whose two
+    percentiles are equal has no contrast to stretch: all zeros.
+    """
+    image = np.asarray(image, np.float32)
+    bottom, top = np.percentile(image, [low, high])
+    if not top > bottom:
+        return np.zeros_like(image)
+    return np.clip((image - bottom) / (top - bottom), 0, 1).astype(np.float32)
+
+
+def centre_crop(image, size=SIZE):
+    """Cut the central size × size pixels out of a 2-D image.
+
+    Returns (crop, (top, left)). A side shorter than `size` is padded with the image's smallest
+    value on both sides; its corner is then negative.
+    """
+    image = np.asarray(image)
+    top, left = ((length - size) // 2 for length in image.shape)
+    padding = [(max(0, -corner), max(0, corner + size - length))
+               for corner, length in zip((top, left), image.shape, strict=True)]
+    padded = np.pad(image, padding, constant_values=image.min())
+    row, col = max(0, top), max(0, left)
+    return padded[row:row + size, col:col + size], (top, left)
+
+
+def uncrop(mask, corner, shape):
+    """Put a cropped mask back into a frame of `shape`, zero elsewhere: the inverse of `centre_crop`."""
+    frame = np.zeros(shape, mask.dtype)
+    (top, left), (height, width) = corner, mask.shape
+    rows = slice(max(0, top), min(shape[0], top + height))
+    cols = slice(max(0, left), min(shape[1], left + width))
+    frame[rows, cols] = mask[rows.start - top:rows.stop - top, cols.start - left:cols.stop - left]
+    return frame

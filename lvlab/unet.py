@@ -1,0 +1,37 @@
+"""The U-Net, and nothing but the network. Ronneberger et al. 2015, doi:10.1007/978-3-319-24574-4_28."""
+
+from lvlab.backend import keras
+
+layers = keras.layers
+
+
+def unet(filters=(32, 64, 128, 256, 512), size=128, kernel_initializer="glorot_uniform", precision="float32"):
+    """Build a U-Net: image (n, size, size, 1) in, probability of the cavity (n, size, size, 1) out.
+
+    filters : filters of each level from the top down; `size` must be divisible by 2 ** (levels - 1)
+    precision : "float32" or "bfloat16" (the arithmetic; weights and output are float32 in both)
+    The default has 7,759,521 parameters.
+    """
+    dtype = keras.DTypePolicy("mixed_bfloat16" if precision == "bfloat16" else "float32")
+
+    def double_convolution(x, count, name):
+        for half in "ab":
+            x = layers.Conv2D(count, 3, padding="same", activation="relu", dtype=dtype,
+                              kernel_initializer=kernel_initializer, name=f"{name}{half}")(x)
+        return x
+
+    image = x = keras.Input((size, size, 1), name="image")
+    skips = []
+    for level, count in enumerate(filters[:-1], start=1):
+        x = double_convolution(x, count, f"down{level}")
+        skips.append(x)
+        x = layers.MaxPooling2D(2, dtype=dtype, name=f"pool{level}")(x)
+    x = double_convolution(x, filters[-1], "bottom")
+    for level, count in reversed(list(enumerate(filters[:-1], start=1))):
+        x = layers.Conv2DTranspose(count, 2, strides=2, dtype=dtype, kernel_initializer=kernel_initializer,
+                                   name=f"up{level}")(x)
+        x = layers.Concatenate(dtype=dtype, name=f"skip{level}")([skips[level - 1], x])
+        x = double_convolution(x, count, f"join{level}")
+    probability = layers.Conv2D(1, 1, activation="sigmoid", dtype="float32", name="probability")(x)
+    return keras.Model(image, probability, name="unet")
+

@@ -1,0 +1,111 @@
+"""Score table, summary, pictures and viewers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import lvlab
+from lvlab import display, evaluation, widgets
+
+
+@pytest.fixture(scope="module")
+def slices(phantom_folder):
+    return lvlab.load(phantom_folder).test
+
+
+@pytest.fixture(scope="module")
+def prediction(slices):
+    return np.roll(slices.masks, 3, axis=1)
+
+
+def scores_of(dice):
+    return pd.DataFrame({"name": [f"s{i}" for i in range(len(dice))], **{m: dice for m in evaluation.METRICS}})
+
+
+def test_score_has_the_promised_columns_and_flags(slices, prediction):
+    prediction = prediction.copy()
+    prediction[0] = 0
+    table = evaluation.score(slices, prediction)
+    assert table.columns.tolist() == [
+        "name", "patient", "phase", "level", "precision", "recall", "dice", "jaccard", "area_true_mm2",
+        "area_pred_mm2", "flag"]
+    assert table.flag[0] == "empty prediction" and table.dice[0] == 0 and (table.flag[1:] == "").all()
+    spacing = slices.table.row_spacing_mm * slices.table.col_spacing_mm
+    np.testing.assert_allclose(table.area_true_mm2, slices.masks.sum((1, 2, 3)) * spacing)
+
+
+def test_both_empty_is_left_out_of_means_and_counted_apart():
+    summary = evaluation.summarise(scores_of([0.5, np.nan, 0.9]))
+    assert summary["n"] == 3 and summary["both_empty"] == 1
+    assert summary["dice"]["mean"] == pytest.approx(0.7) and summary["dice"]["sd"] == pytest.approx(0.2)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_summary_agrees_with_numpy_and_names_the_lower_middle(dice):
+    summary = evaluation.summarise(scores_of(dice))
+    assert summary["dice"]["mean"] == pytest.approx(np.mean(dice))
+    assert summary["dice"]["worst"] == min(dice) and summary["dice"]["best"] == max(dice)
+    by_name = dict(zip((f"s{i}" for i in range(len(dice))), dice, strict=True))
+    assert by_name[summary["names"]["median"]] == sorted(dice)[(len(dice) - 1) // 2]
+    assert by_name[summary["names"]["best"]] == max(dice)
+
+
+def test_confidence_interval_of_twenty_slices_with_sd_022_is_about_ten_points():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=20)
+    values = 0.75 + 0.22 * (values - values.mean()) / values.std()
+    low, high = evaluation.confidence_interval(pd.DataFrame({"dice": values}))
+    assert low < 0.75 < high and 0.16 < high - low < 0.22
+
+
+def test_threshold_is_inclusive():
+    assert evaluation.masks_of(np.array([0.49, 0.5, 0.51])).tolist() == [0, 1, 1]
+
+
+def test_overlay_colours_the_mask_and_nothing_else(slices):
+    image, mask = slices.images[0], slices.masks[0]
+    picture = display.overlay(image, mask, opacity=0.5)
+    outside = mask[..., 0] == 0
+    np.testing.assert_allclose(picture[outside], np.repeat(image, 3, -1)[outside], atol=1e-6)
+    assert np.abs(picture[~outside] - np.repeat(image, 3, -1)[~outside]).max() > 0.2
+    np.testing.assert_allclose(display.overlay(image, mask, opacity=0), np.repeat(image, 3, -1), atol=1e-6)
+
+
+def test_every_picture_draws_and_is_forgotten_by_pyplot(slices, prediction):
+    import matplotlib.pyplot as plt
+
+    scores = evaluation.score(slices, prediction)
+    history = pd.DataFrame({"epoch": [1, 2], "loss": [1, 0.5], "dice": [0.1, 0.6], "val_loss": [1, 0.6],
+                            "val_dice": [0.1, 0.5]})
+    figures = [*display.ranked_triptychs(slices, prediction, scores).values(), display.learning_curves(history),
+               display.overlay_grid(slices, prediction, scores), display.dice_by_area(scores),
+               display.show_patient(slices, slices.patients()[0]), display.class_balance(slices),
+               display.histograms(slices.images[0], slices.images[0]), display.draw_unet(),
+               display.slice_view(slices, 0, 0.3, prediction, "both"),
+               display.threshold_view(slices, prediction, 0, 0.5)]
+    for figure in figures:
+        figure.canvas.draw()
+    assert plt.get_fignums() == []
+
+
+def test_slice_browser_redraws_when_a_control_moves(slices, prediction):
+    box = widgets.slice_browser(slices, prediction)
+    patient, phase, place, show, opacity, picture = box.children
+    before = picture.value
+    assert before.startswith(b"\x89PNG")
+    for control, value in ((opacity, 0.9), (show, "both"), (patient, patient.options[-1]), (phase, phase.options[-1])):
+        control.value = value
+        assert picture.value != before
+        before = picture.value
+    place.index = len(place.options) - 1
+    assert picture.value != before
+
+
+def test_threshold_explorer_redraws(slices, prediction):
+    row, threshold, picture = widgets.threshold_explorer(slices, prediction * 0.6).children
+    before = picture.value
+    threshold.value = 0.7
+    assert picture.value != before
+    row.index = 1

@@ -1,0 +1,90 @@
+"""The set-up itself: dependencies agree, imports stay light, and the tests can fail."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import version
+
+import nbformat
+import pytest
+from packaging.requirements import Requirement
+
+from lvlab.files import PROJECT
+
+PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+EXTRAS = PYPROJECT["optional-dependencies"]
+PINS = dict(line.split("==") for line in (PROJECT / "constraints.txt").read_text().split() if "==" in line)
+
+
+def python(*arguments, **kwargs):
+    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=300, **kwargs)
+
+
+@pytest.mark.parametrize("line", [*PYPROJECT["dependencies"], *EXTRAS["teach"], *EXTRAS["dev"]])
+def test_every_range_is_pinned_within_itself_and_installed_as_pinned(line):
+    requirement = Requirement(line)
+    pinned = PINS[requirement.name.lower()]
+    assert requirement.specifier.contains(pinned)
+    assert version(requirement.name) == pinned
+
+
+def test_conda_environment_installs_what_make_installs():
+    conda = (PROJECT / "environment.yml").read_text()
+    makefile = (PROJECT / "Makefile").read_text()
+    extras = re.search(r"--editable '(\.\[[a-z,]+\])'", makefile)[1]
+    assert f"--editable {extras}" in conda and "--constraint constraints.txt" in conda
+    assert f"python {PYPROJECT['requires-python']}" in conda
+
+
+def test_import_needs_neither_tensorflow_nor_pandas():
+    code = "import lvlab, sys; print([m for m in ('tensorflow', 'keras', 'pandas', 'matplotlib') if m in sys.modules])"
+    assert python("-c", code).stdout.strip() == "[]"
+
+
+def test_every_name_that_lvlab_hands_on_exists():
+    import lvlab
+
+    for name in lvlab.__all__:
+        assert getattr(lvlab, name) is not None
+
+
+def test_a_room_imports_only_from_rooms_above_it():
+    floors = [["files", "slices", "metrics", "recipes", "backend", "anatomy", "scanner"], ["unet", "augment"],
+              ["folder", "runs"],
+              ["phantom", "sunnybrook", "audit", "training", "evaluation"], ["display", "segmenting"],
+              ["widgets", "report", "doctor"], ["__main__"]]
+    floor_of = {room: floor for floor, rooms in enumerate(floors) for room in rooms}
+    for path in (PROJECT / "lvlab").glob("*.py"):
+        if path.stem == "__init__":
+            continue
+        text = path.read_text()
+        named = re.findall(r"from lvlab\.(\w+) import", text)
+        for line in re.findall(r"from lvlab import ([\w, ]+)", text):
+            named += [name.strip() for name in line.split(",")]
+        for other in set(named) & floor_of.keys():
+            assert floor_of[other] <= floor_of[path.stem], f"{path.name} imports from {other}, a higher floor"
+    assert not {p.stem for p in (PROJECT / "lvlab").glob("*.py")} - floor_of.keys() - {"__init__"}
+
+
+def test_a_spoilt_metric_turns_the_tests_red(tmp_path):
+    (tmp_path / "spoil.py").write_text("import lvlab.metrics as m\nm.dice = m.jaccard\n")
+    arguments = ["-m", "pytest", "-q", "-p", "no:cacheprovider", PROJECT / "tests" / "test_metrics.py", "-k", "scikit"]
+    import os
+
+    assert python(*arguments, cwd=tmp_path).returncode == 0
+    spoilt = python(*arguments, "-p", "spoil", cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert spoilt.returncode == 1 and "test_equals_scikit_learn" in spoilt.stdout
+
+
+def test_a_spoilt_stored_output_turns_nbval_red(tmp_path):
+    notebook = nbformat.read(PROJECT / "notebooks" / "01_explore_data.ipynb", 4)
+    plain = nbformat.v4.new_code_cell("import lvlab\nlvlab.dice([[1, 1], [0, 0]], [[1, 0], [0, 0]])", execution_count=1)
+    for name, stored in (("sound", "0.6666666666666666"), ("spoilt", "0.75")):
+        output = nbformat.v4.new_output("execute_result", {"text/plain": stored}, execution_count=1)
+        small = nbformat.v4.new_notebook(metadata=notebook.metadata, cells=[plain | {"outputs": [output]}])
+        nbformat.write(small, tmp_path / f"{name}.ipynb")
+    nbval = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", "--nbval-current-env"]
+    assert python(*nbval, tmp_path / "sound.ipynb", cwd=tmp_path).returncode == 0
+    spoilt = python(*nbval, tmp_path / "spoilt.ipynb", cwd=tmp_path)
+    assert spoilt.returncode == 1 and "mismatch" in spoilt.stdout

@@ -1,0 +1,170 @@
+"""The network, the losses, the augmentation and a short real training."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import lvlab
+from lvlab import evaluation, metrics, runs
+from lvlab.augment import augment
+from lvlab.backend import choose_precision, keras, tf
+from lvlab.files import CourseError
+from lvlab.recipes import ASSIGNMENT, LAB
+from lvlab.training import LOSSES, slice_dice, soft_dice_loss, train, train_or_open
+from lvlab.unet import unet
+
+TINY = replace(LAB, filters=(4, 8, 16), batch_size=4, epochs=3, passes=2)
+
+
+@pytest.fixture(scope="module")
+def data(phantom_folder):
+    course = lvlab.load(phantom_folder)
+    return (*course.training.split_by_patient(0.3, seed=0), course.test)
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    return train(*data[:2], TINY, tmp_path_factory.mktemp("runs") / "tiny", quiet=True)
+
+
+def test_assignment_network_has_the_assignments_parameters():
+    model = unet(ASSIGNMENT.filters)
+    assert model.count_params() == 7_759_521
+    assert model.output_shape == (None, 128, 128, 1)
+    kinds = {type(layer).__name__ for layer in model.layers}
+    assert kinds == {"InputLayer", "Conv2D", "MaxPooling2D", "Conv2DTranspose", "Concatenate"}
+
+
+def test_recipe_assignment_is_the_assignments_to_the_letter():
+    a = ASSIGNMENT
+    assert (a.loss, a.learning_rate, a.schedule, a.batch_size, a.epochs, a.passes) == ("dice", 5e-4, "constant", 4, 100, 1)
+    assert (a.augmentation, a.precision, a.validation_fraction, a.keep, a.threshold) == (
+        "none", "float32", 0.2, "best", 0.5)
+
+
+def test_network_sees_the_whole_crop():
+    model = unet(LAB.filters, kernel_initializer="he_normal")
+    image = tf.Variable(np.random.default_rng(0).random((1, 128, 128, 1), np.float32))
+    with tf.GradientTape() as tape:
+        centre = model(image)[0, 64, 64, 0]
+    reach = np.flatnonzero(np.abs(tape.gradient(centre, image)[0, :, :, 0]).max(0))
+    assert reach.min() <= 8 and reach.max() >= 119
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_soft_dice_of_hard_masks_is_one_minus_dice(seed):
+    truth, found = (np.random.default_rng(seed).random((2, 3, 8, 8, 1)) > 0.5).astype(np.float32)
+    whole = metrics.dice(truth.reshape(1, -1, 8), found.reshape(1, -1, 8))[0]
+    assert float(soft_dice_loss(truth, found)) == pytest.approx(1 - whole, abs=1e-5)
+    np.testing.assert_allclose(slice_dice(truth, found), metrics.dice(truth, found), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_loss_is_smallest_when_right_and_finite_when_empty(name):
+    truth = np.zeros((2, 8, 8, 1), np.float32)
+    truth[:, 2:5, 2:5] = 1
+    right, wrong = float(LOSSES[name](truth, truth)), float(LOSSES[name](truth, 1 - truth))
+    assert right < 0.01 < wrong
+    assert np.isfinite(float(LOSSES[name](0 * truth, 0 * truth)))
+
+
+def test_augmentation_moves_image_and_mask_alike_and_repeats_with_its_seed(data):
+    training = data[0]
+    images, masks = training.masks * 0.8 + 0.1, training.masks
+    moved, moved_masks = augment(images, masks, tf.constant([3, 4]))
+    again, _ = augment(images, masks, tf.constant([3, 4]))
+    np.testing.assert_array_equal(moved, again)
+    assert set(np.unique(moved_masks)) == {0, 1} and moved.numpy().min() >= 0 and moved.numpy().max() <= 1
+    inside = moved_masks.numpy() > 0
+    for image, mask in zip(moved.numpy(), inside, strict=True):
+        if mask.sum() > 60:
+            assert image[mask].mean() > image[~mask].mean() + 0.2
+    assert np.mean(metrics.dice(masks, moved_masks)) < 0.8
+
+
+def test_training_learns_and_leaves_a_whole_run_folder(run, data):
+    assert run.history.loss.iloc[-1] < run.history.loss.iloc[0]
+    assert {path.name for path in run.path.iterdir()} == {"model.keras", "recipe.json", "history.csv", "logs"}
+    assert run.record["versions"]["tensorflow"] and run.record["data_fingerprint"] and run.record["seed"] == 0
+    assert set(run.record["training_patients"]).isdisjoint(run.record["validation_patients"])
+    assert list((run.path / "logs").rglob("*tfevents*"))
+
+
+def test_the_same_seed_gives_the_same_weights(run, data, tmp_path):
+    again = train(*data[:2], TINY, tmp_path / "again", quiet=True)
+    for one, other in zip(run.model.get_weights(), again.model.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_kept_weights_are_those_of_the_best_validation_loss(run, data):
+    model = run.model
+    model.compile(loss=LOSSES[TINY.loss])
+    whole = tf.data.Dataset.from_tensor_slices((data[1].images, data[1].masks)).batch(20)
+    assert model.evaluate(whole, verbose=0) == pytest.approx(run.history.val_loss.min(), rel=0.02)
+
+
+def test_a_run_is_never_overwritten_without_being_told(run, data):
+    with pytest.raises(CourseError, match="already exists"):
+        train(*data[:2], TINY, run.path)
+
+
+def test_a_folder_that_is_no_run_is_not_removed_even_with_overwrite(data, tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(CourseError, match="not a run folder"):
+        train(*data[:2], TINY, tmp_path, overwrite=True)
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_train_or_open_trains_only_when_something_changed(run, data, capsys):
+    train_or_open(*data[:2], TINY, run.path, quiet=True)
+    assert "opened" in capsys.readouterr().out
+    assert not runs.same_training(run.path, replace(TINY, learning_rate=1e-3), 0, run.record["data_fingerprint"])
+    assert not runs.same_training(run.path, TINY, 1, run.record["data_fingerprint"])
+    assert not runs.same_training(run.path, TINY, 0, "other")
+
+
+def test_an_interrupted_training_resumes_after_the_last_epoch(data, run, tmp_path):
+    class Stop(Exception):
+        pass
+
+    class Interrupt(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                raise Stop
+
+    import lvlab.training as trainer
+    bar = trainer.Bar
+    trainer.Bar = lambda *_: Interrupt()
+    try:
+        with pytest.raises(Stop):
+            train(*data[:2], TINY, tmp_path / "cut", quiet=True)
+    finally:
+        trainer.Bar = bar
+    with pytest.raises(CourseError, match="not finished"):
+        runs.open_run(tmp_path / "cut")
+    resumed = train(*data[:2], TINY, tmp_path / "cut", resume=True, quiet=True)
+    assert resumed.history.epoch.tolist() == [1, 2, 3]
+    np.testing.assert_allclose(resumed.history.loss[:2], run.history.loss[:2], rtol=1e-3)
+    with pytest.raises(CourseError, match="nothing to resume"):
+        train(*data[:2], TINY, tmp_path / "cut", resume=True, quiet=True)
+
+
+def test_precision_follows_the_machine_and_can_be_forced(monkeypatch):
+    monkeypatch.setenv("LVLAB_PRECISION", "float32")
+    assert choose_precision("auto") == "float32" and choose_precision("bfloat16") == "bfloat16"
+    monkeypatch.setattr("lvlab.backend.bfloat16_features", lambda: [])
+    monkeypatch.setattr("lvlab.backend.HAS_GPU", False)
+    monkeypatch.setenv("LVLAB_PRECISION", "auto")
+    assert choose_precision("auto") == "float32"
+
+
+def test_predictions_agree_between_precisions(run, data, monkeypatch):
+    monkeypatch.setenv("LVLAB_PRECISION", "float32")
+    exact = evaluation.predict(runs.open_run(run.path), data[2])
+    monkeypatch.setenv("LVLAB_PRECISION", "bfloat16")
+    rough = evaluation.predict(runs.open_run(run.path), data[2])
+    assert np.abs(exact - rough).mean() < 0.02
