@@ -14,7 +14,7 @@ NOTEBOOKS := $(wildcard notebooks/*.py)
 PAIRS := $(NOTEBOOKS:.py=.ipynb)
 
 .DEFAULT_GOAL := install
-.PHONY: help install lab data figures test lint pairs notebooks tensorboard clean
+.PHONY: help install benchmark pretrain lab data figures test lint pairs notebooks tensorboard clean test-kill
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,7 +25,7 @@ install: .venv/installed  ## make .venv with the pinned packages (needs Python 3
 .venv/installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 found; install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[teach,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[teach,dev,codecs]'
 	@touch $@
 
 data: install  ## write the phantom course folder, where data/ holds no course folder yet
@@ -45,6 +45,9 @@ test: install lint pairs  ## lint, pair check, unit tests, and every notebook ru
 	$(BIN)/python -m pytest -q -p no:cacheprovider tests notebooks \
 	  --nbval --nbval-current-env --nbval-cell-timeout=900 --nbval-sanitize-with tests/nbval.cfg
 
+test-kill: install  ## kill a training ten times with SIGKILL, resume it, and compare (about ten minutes)
+	$(BIN)/python -m tests.kill
+
 lint: install
 	$(BIN)/ruff check --quiet .
 
@@ -58,6 +61,12 @@ notebooks: install data  ## build, execute and store every notebook from its .py
 	LVLAB_DATA="$(CURDIR)/build/notebooks/phantom" LVLAB_RUNS="$(CURDIR)/build/notebooks/runs" \
 	$(BIN)/jupyter nbconvert --to notebook --inplace --execute --ExecutePreprocessor.timeout=900 \
 	  --ExecutePreprocessor.record_timing=False $(PAIRS)
+
+pretrain: install  ## train the shipped weights anew, on phantoms only (about half an hour)
+	$(BIN)/python -m lvlab.pretraining
+
+benchmark: install data  ## both recipes on one folder: time ratio, Dice, memory, share of the machine's peak (about 15 minutes)
+	$(BIN)/python -m lvlab.benchmark --data "$(FOLDER)"
 
 tensorboard: install  ## open TensorBoard on the logs of every run
 	$(BIN)/tensorboard --logdir runs

@@ -31,23 +31,32 @@ def check(args):
     """Audit a course folder."""
     from lvlab.audit import check
 
-    lines, findings = check(args.folder)
-    print("\n".join(lines))
-    for finding in findings:
-        print(f"{finding.level}: {finding.text}")
-    errors = sum(finding.level == "error" for finding in findings)
-    print(f"{errors} errors, {len(findings) - errors} warnings")
-    return 1 if errors else 0
+    audit = check(args.folder)
+    print(audit)
+    return 1 if audit.errors else 0
+
+
+def import_sunnybrook(args):
+    """Make a course folder of the public Sunnybrook release."""
+    from lvlab import sunnybrook
+
+    for line in sunnybrook.write(args.release, output(args.out), args.test_patients, quiet=args.quiet):
+        print(line)
+    print(f"Wrote {args.out}; next: python -m lvlab check {args.out}")
 
 
 def train(args):
     """Train a U-Net on the training/ part of a course folder."""
-    from lvlab.folder import load
-    from lvlab.recipes import RECIPES
+    from lvlab.folder import check_data, load
+    from lvlab.runs import refuse_run
 
-    recipe, out = RECIPES[args.recipe], output(args.out)
+    recipe, out = _recipe(args), output(args.out)
+    refuse_run(out, args.resume, args.overwrite or args.if_needed)
     slices = load(args.data, need=("training",)).training
+    if len(slices) < 2:
+        raise CourseError(f"{args.data}: holds one training pair; at least two are needed, one of them to validate")
     training, validation = slices.split_by_patient(recipe.validation_fraction, args.seed)
+    check_data(training, validation)
     from lvlab import training as trainer
 
     if args.if_needed:
@@ -63,9 +72,10 @@ def train(args):
 def evaluate(args):
     """Score a run on the test/ part of a course folder."""
     from lvlab.folder import load
-    from lvlab.runs import open_run
 
-    run = open_run(_need_run(args))
+    if not args.run and not args.out:
+        raise CourseError("without --run the weights that ship with lvlab are scored; say where with --out DIR")
+    run = _run(args)
     slices = _test_slices(load(args.data, need=("test",)))
     from lvlab.evaluation import format_summary
     from lvlab.report import write_scores
@@ -78,10 +88,9 @@ def evaluate(args):
 
 def segment(args):
     """Write masks of DICOM files, in their original frames, as PNG."""
-    from lvlab.runs import open_run
     from lvlab.segmenting import gather, write_masks
 
-    run, files = open_run(_need_run(args)), gather(args.paths)
+    run, files = _run(args), gather(args.paths)
     count = write_masks(run, files, output(args.out), args.quiet)
     print(f"Wrote {count} masks to {args.out}")
 
@@ -108,16 +117,56 @@ def doctor(args):
     print(diagnose())
 
 
-def _need_run(args):
-    if not args.run:
-        raise CourseError("no weights ship with lvlab yet; train first and name the run with --run DIR")
-    return args.run
+def crossval(args):
+    """Cross-validate a recipe by patient, over the training and test patients together."""
+    from lvlab import crossval
+    from lvlab.folder import load
+
+    slices = crossval.everyone(load(args.data))
+    recipe, folds = _recipe(args), args.folds if args.folds == "patient" else _whole_number(args.folds)
+    crossval.folds_of(slices, folds)
+    from lvlab.evaluation import format_summary
+
+    _, summary = crossval.cross_validate(slices, recipe, output(args.out), folds, args.seeds, args.resume,
+                                         args.overwrite, args.quiet)
+    print(format_summary(summary))
+
+
+def _whole_number(text):
+    try:
+        return int(text)
+    except ValueError:
+        raise CourseError(f"--folds is {text!r}; it must be the word patient or a whole number") from None
+
+
+def _recipe(args):
+    from lvlab.recipes import RECIPES
+    from lvlab.runs import shipped_run
+
+    if (args.recipe, args.start) not in RECIPES:
+        raise CourseError(f"--start {args.start}: the recipe {args.recipe} starts from scratch only; use --recipe lab")
+    if args.start == "phantom":
+        shipped_run()
+    return RECIPES[args.recipe, args.start]
+
+
+def _run(args):
+    """Open --run, or else the weights that ship with lvlab."""
+    from lvlab.runs import open_run, shipped_run
+
+    return open_run(args.run) if args.run else shipped_run()
 
 
 def _test_slices(course):
     if course.test is None:
         raise CourseError(f"{course.path}: has no folder named test; scores need test/ and test/GT/")
     return course.test
+
+
+def _seed(text):
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 4294967295")
+    return int(text)
 
 
 def build_parser():
@@ -129,24 +178,34 @@ def build_parser():
     parser.add_argument("--version", action="version", version=f"lvlab {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
 
+    def recipe_options(sub):
+        sub.add_argument("--recipe", choices=["lab", "assignment"], default="lab")
+        sub.add_argument("--start", choices=["scratch", "phantom"], default="scratch",
+                         help="phantom: go on from the weights that ship with lvlab")
+
     def command(function, **kwargs):
         line = function.__doc__.splitlines()[0]
-        sub = commands.add_parser(function.__name__, help=line, description=line, parents=[shared], **kwargs)
+        name = function.__name__.replace("_", "-")
+        sub = commands.add_parser(name, help=line, description=line, parents=[shared], **kwargs)
         sub.set_defaults(function=function)
         return sub
 
     sub = command(phantom)
     sub.add_argument("--out", required=True, type=Path, help="a new folder")
     sub.add_argument("--patients", type=int, default=8, help="patients in all; a quarter goes to test/ (default 8)")
-    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--seed", type=_seed, default=0)
     sub = command(check)
     sub.add_argument("folder", type=Path)
+    sub = command(import_sunnybrook)
+    sub.add_argument("release", type=Path, help="its folder, a zip of it, or a folder of its zips")
+    sub.add_argument("--out", required=True, type=Path, help="a new folder")
+    sub.add_argument("--test-patients", nargs="+", default=(), metavar="ID",
+                     help="such as SCD0000401 or SC-HF-I-5 (default: every fifth patient)")
     sub = command(train)
     sub.add_argument("--data", required=True, type=Path, help="a course folder; training/ is enough")
     sub.add_argument("--out", required=True, type=Path, help="the run folder to write")
-    sub.add_argument("--recipe", choices=["lab", "assignment"], default="lab")
-    sub.add_argument("--start", choices=["scratch"], default="scratch")
-    sub.add_argument("--seed", type=int, default=0)
+    recipe_options(sub)
+    sub.add_argument("--seed", type=_seed, default=0)
     how = sub.add_mutually_exclusive_group()
     how.add_argument("--resume", action="store_true", help="go on after the last finished epoch")
     how.add_argument("--overwrite", action="store_true", help="replace an existing run")
@@ -163,6 +222,15 @@ def build_parser():
     sub.add_argument("--run", required=True, type=Path, help="a run folder")
     sub.add_argument("--data", required=True, type=Path, help="a course folder; test/ is enough")
     sub.add_argument("--out", required=True, type=Path)
+    sub = command(crossval)
+    sub.add_argument("--data", required=True, type=Path, help="a course folder")
+    sub.add_argument("--out", required=True, type=Path, help="a folder for one run a fold")
+    sub.add_argument("--folds", default="patient", help="patient (leave one out) or a number of groups")
+    sub.add_argument("--seeds", type=int, nargs="+", default=[0])
+    recipe_options(sub)
+    how = sub.add_mutually_exclusive_group()
+    how.add_argument("--resume", action="store_true", help="keep the folds that are finished")
+    how.add_argument("--overwrite", action="store_true", help="replace an existing cross-validation")
     command(doctor)
     return parser
 

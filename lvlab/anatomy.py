@@ -43,7 +43,8 @@ class Anatomy:
     wall_ripple: np.ndarray
     trabeculae: float         # depth of the trabeculated rim
     trabecular_ripple: np.ndarray
-    papillaries: tuple        # (angle, radius, gap to the wall) each
+    sponge: tuple             # (angle, sharpness, depth, share of muscle) of the non-compacted layer
+    papillaries: tuple        # (angle, radius, gap to the wall, breadth along it) each
     scar: tuple               # (angle, sharpness, severity 0..1)
     outflow: tuple            # (angle, share of the long axis it opens, root radius)
     rv_depth: float
@@ -127,7 +128,8 @@ def _left_ventricle(rng, between, group, ejection):
     big = 1.25 if group == "hypertrophic" else 1.0
     count = rng.choice([0, 1, 2, 2, 2, 3])
     angles = np.array([0.9, -0.8, 0.1])[:count] + rng.normal(0, 0.35, count)
-    muscles = tuple((a, big * between((3.0, 5.5), (2.0, 8.0)), rng.uniform(-1.5, 5)) for a in angles)
+    muscles = tuple((a, big * between((3.0, 6.5), (2.0, 9.0)), rng.uniform(-5, 4), rng.uniform(0.9, 1.8))
+                    for a in angles)
     uneven = _ripple(rng, between((0.06, 0.13), (0.02, 0.2)), 1, 4)
     if group == "hypertrophic":
         uneven[0] -= rng.uniform(0, 0.35)
@@ -135,7 +137,8 @@ def _left_ventricle(rng, between, group, ejection):
         bluntness=between((2.0, 2.6), (1.8, 3.2)),
         shortening=min(between((0.10, 0.16), (0.04, 0.18)), 0.6 * ejection),
         tilt=complex(*rng.normal(0, 0.06, 2)),
-        endo_ripple=_ripple(rng, between((0.02, 0.05), (0.0, 0.09)), 2, 6),
+        endo_ripple=_ripple(rng, between((0.015, 0.045), (0.0, 0.08)), 2, 4),
+        sponge=(rng.normal(0, 1), rng.uniform(0, 2.5), between((0, 5), (-1, 8)), rng.uniform(0.35, 1.0)),
         wall_ripple=uneven, trabeculae=between((0.5, 3.0), (0.0, 6.0)),
         trabecular_ripple=_ripple(rng, 0.45, 4, 13), papillaries=muscles,
         scar=(rng.uniform(-np.pi, np.pi), rng.uniform(1.5, 5), scarred * rng.uniform(0.3, 0.7)),
@@ -342,18 +345,22 @@ def _left_walls(anatomy, heart, z, share, unit):
 def _paint_cavity(canvas, anatomy, heart, place, away, unit, endo, share, phase, cavity):
     """Papillary muscles, the trabeculated rim and, in what they leave, blood."""
     grown = 1 + 0.15 * phase
-    for angle, radius, gap in anatomy.papillaries:
+    for angle, radius, gap, breadth in anatomy.papillaries:
         stretch = np.sqrt(np.clip(1 - ((share - 0.55) / 0.4) ** 2, 0, 1))
         size = np.minimum(radius * grown, 0.5 * heart.radius) * stretch
         middle = np.maximum(endo - size - gap * (1 - 0.7 * phase), 0.3 * endo)
-        distance = np.abs(place - middle * np.complex64(np.exp(1j * angle)))
+        seen = place * np.complex64(np.exp(-1j * angle)) - middle
+        distance = np.abs(seen.real + 1j * seen.imag / np.float32(breadth))
         waves = 1 + 0.5 * _wave(unit * np.complex64(np.exp(1j * angle)), anatomy.trabecular_ripple)
         canvas.paint("myocardium", canvas.inside(distance - size * waves) * cavity * (size > 0.5))
     depth = anatomy.trabeculae * (0.4 + share) * grown
     rough = depth * np.maximum(0.3 + _wave(unit * np.exp(2j * share), anatomy.trabecular_ripple), 0)
-    rough = np.minimum(rough, 0.4 * endo)
+    angle, sharpness, layer, muscle = anatomy.sponge
+    squeezed = min(anatomy.cavity_radius / heart.radius, 1.7)
+    rough += max(layer, 0) * squeezed * (0.5 + 0.6 * share) * _bump(unit, angle, sharpness)
+    rough = np.minimum(rough, 0.45 * endo)
     canvas.paint("blood", canvas.inside(away - endo + rough) * cavity)
-    canvas.paint("myocardium", 0.85 * cavity)
+    canvas.paint("myocardium", np.float32(muscle) * cavity)
     canvas.paint("blood", cavity)
 
 

@@ -1,42 +1,237 @@
 """`lvlab check`: read a course folder as a careful colleague would, and say what to put right."""
 
+import hashlib
+import re
+import warnings
+from collections import Counter, defaultdict
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pydicom
+from scipy.ndimage import binary_erosion
+from tqdm.auto import tqdm
 
 from lvlab import folder
-from lvlab.files import CourseError, find
+from lvlab.files import CourseError, shorten
+from lvlab.slices import SIZE, centre_crop
+
+NOTHING = "Nothing to put right."
+IDENTIFYING = ("PatientBirthDate", "PatientBirthTime", "PatientAddress", "PatientTelephoneNumbers", "OtherPatientIDs",
+               "PatientMotherBirthName", "InstitutionName", "InstitutionAddress", "InstitutionalDepartmentName",
+               "AccessionNumber", "PatientComments")
+NOBODY = re.compile(r"[\s0^*xX.-]*$|19000101$|.*(anon|pseudo|phantom|patient|subject|volunteer|removed|unknown|none"
+                    r"|de-?ident|test)", re.IGNORECASE)
+
+
+class Finding(NamedTuple):
+    """What is wrong with some files, and the remedy. `level` is "error" or "warning"."""
+
+    level: str
+    what: str
+    files: tuple
+    remedy: str
+
+    def __str__(self):
+        count = f" ({len(self.files)})" if len(self.files) > 1 else ""
+        return f"{self.level}: {self.what}{count}: {shorten(self.files)}; {self.remedy}"
+
+
+class Audit(NamedTuple):
+    """What a course folder holds, in lines, and the Findings; print it."""
+
+    lines: list
+    findings: list
+
+    @property
+    def errors(self):
+        """The findings that must be put right."""
+        return [finding for finding in self.findings if finding.level == "error"]
+
+    def __str__(self):
+        warned = len(self.findings) - len(self.errors)
+        total = f"{_count(len(self.errors), 'error')}, {_count(warned, 'warning')}" if self.findings else NOTHING
+        return "\n".join([*self.lines, "", *map(str, self.findings), total])
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One line of the audit. `level` is "error" or "warning"."""
+class Pair:
+    """One readable pair of the folder: `label` is its path there, `values` the mask's labels."""
 
-    level: str
-    text: str
+    part: str
+    label: str
+    mask_label: str
+    image: folder.DicomSlice
+    values: np.ndarray
+    tags: tuple
 
 
 def check(path):
-    """Audit a course folder: return ([line about what was found], [Finding])."""
-    path = find(path)
-    if not path.is_dir():
-        raise CourseError(f"{path}: no such folder; make one with: python -m lvlab phantom --out {path}")
-    lines, findings = [], []
+    """Audit a course folder: return an Audit. Raises CourseError where there is no course folder."""
+    path = folder.need_folder(path)
+    found, pairs, lines = defaultdict(list), [], [f"{path}"]
     for part in ("training", "test"):
         if (path / part).is_dir():
             images, masks, problems = folder.list_pairs(path, part)
-            lines.append(f"{part}: {len(images)} images, {len(masks)} masks")
-            findings += [Finding("error", problem) for problem in problems]
-            findings += [Finding("error", str(error)) for error in _unreadable(images, masks)]
-    if not lines:
-        findings.append(Finding("error", f"{path}: has no folder named training or test; it is not a course folder"))
-    return lines, findings
+            for problem in problems:
+                found["error", problem.what, problem.remedy].append(problem.path.relative_to(path))
+            own = list(_read_pairs(path, part, images, masks, found))
+            pairs += own
+            lines.append(f"  {part}: {len(images)} images, {len(masks)} masks")
+    known = folder.pseudonyms([pair.image for pair in pairs])
+    lines = _with_descriptions(lines, pairs, known)
+    for pair in pairs:
+        _judge(pair, found)
+    for part in ("training", "test"):
+        own = [pair for pair in pairs if pair.part == part]
+        if own and not any(pair.values.any() for pair in own):
+            found["error", "every mask is empty", "export the masks again"].append(part)
+    _compare(pairs, known, found)
+    findings = [Finding(level, what, tuple(files), remedy) for (level, what, remedy), files in found.items()]
+    return Audit(lines, sorted(findings, key=lambda finding: finding.level))
 
 
-def _unreadable(images, masks):
-    for name in sorted(images.keys() & masks.keys()):
-        try:
-            image, mask = folder.read_dicom(images[name]), folder.read_mask(masks[name])
-        except CourseError as error:
-            yield error
-            continue
-        if mask.shape != image.pixels.shape:
-            yield CourseError(f"{masks[name]}: its size differs from its image's; export the pair again")
+def _read_pairs(path, part, images, masks, found):
+    """Yield the readable Pairs of a part; the others go to `found`."""
+    for name in tqdm(sorted(images.keys() & masks.keys()), desc=f"check {part}", unit="pair", delay=2, leave=False):
+        label, mask_label = (file.relative_to(path) for file in (images[name], masks[name]))
+        read = []
+        for reader, file in ((folder.read_dicom, images[name]), (folder.read_labels, masks[name])):
+            try:
+                read.append(reader(file))
+            except CourseError as error:
+                what, _, remedy = str(error).removeprefix(f"{file}: ").rpartition("; ")
+                found["error", what, remedy].append(file.relative_to(path))
+        if len(read) == 2:
+            image, values = read
+            if values.shape == image.pixels.shape:
+                yield Pair(part, str(label), str(mask_label), image, values, identifying_tags(images[name]))
+            else:
+                sizes = f"{_by(values)}, its image {_by(image.pixels)}"
+                found["error", "mask and image differ in size (rows × columns)", "export the pair again"].append(
+                    f"{mask_label} ({sizes})")
+
+
+def _by(array):
+    return " × ".join(map(str, array.shape))
+
+
+def _with_descriptions(lines, pairs, known):
+    """Add to each part's line what its readable pairs are like."""
+    described = lines[:1]
+    for line in lines[1:]:
+        own = [pair for pair in pairs if line.startswith(f"  {pair.part}:")]
+        patients = Counter(known[pair.image.path][0] or "unknown" for pair in own)
+        phases = Counter(known[pair.image.path][1] for pair in own)
+        described.append(line)
+        if own:
+            named = [f"{patient} ({count})" for patient, count in patients.items()]
+            described.append(f"    {_count(len(patients), 'patient')}: {shorten(named, 6)}")
+            phase = ", ".join(f"{name} {phases[name]}" for name in ("ED", "ES") if phases[name])
+            described.append(f"    frames {_range([_by(pair.values) for pair in own])} px"
+                             f", pixels {_millimetres(own, 'row_spacing_mm', 'col_spacing_mm')}"
+                             f", slices {_millimetres(own, 'slice_thickness_mm')} thick" + (phase and f", {phase}"))
+    return described
+
+
+def _count(number, what):
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _range(values):
+    kinds = sorted(set(values))
+    return kinds[0] if len(kinds) == 1 else f"of {len(kinds)} sizes, {kinds[0]} to {kinds[-1]}"
+
+
+def _millimetres(pairs, *names):
+    values = [value for pair in pairs for value in (getattr(pair.image, name) for name in names) if value == value]
+    if not values:
+        return "of unknown size" if len(names) > 1 else "of unknown size,"
+    low, high = (f"{value:.3g}" for value in (min(values), max(values)))
+    return f"{low} mm" if low == high else f"{low} to {high} mm"
+
+
+def _judge(pair, found):
+    """Add what one readable pair alone tells."""
+    def warn(what, remedy, label=pair.label):
+        found["warning", what, remedy].append(label)
+
+    inside, pixels = pair.values > 0, pair.image.pixels
+    if pixels.max() == pixels.min():
+        warn("image has one grey value only", "export it again, or remove the pair")
+    if min(pixels.shape) < SIZE:
+        warn(f"image is smaller than the {SIZE} × {SIZE} crop", "it will be padded; nothing to do if that is right")
+    if not pair.image.row_spacing_mm > 0:
+        warn("image has no PixelSpacing", "areas in mm² will be unknown; export it as MR Image to keep it")
+    if not inside.any():
+        warn("mask is empty", "right only where the slice shows no cavity; else draw it", pair.mask_label)
+    elif inside.mean() > 0.5:
+        warn("mask covers more than half of the image", "the cavity must be white on black: invert it", pair.mask_label)
+    else:
+        cut = 1 - centre_crop(inside)[0].sum() / inside.sum()
+        if cut > 0:
+            warn(f"mask reaches outside the central {SIZE} × {SIZE} crop",
+                 "what lies outside is not learnt: centre the heart, or live with it",
+                 f"{pair.mask_label} ({max(cut, 0.01):.0%} cut off)")
+    kind = kind_of(pair.values)
+    if kind:
+        warn(*kind, pair.mask_label)
+    for tag in pair.tags:
+        warn(f"tag {tag} may identify a person", "blank it before you share the files (data/README.md says how)")
+
+
+def kind_of(values):
+    """Return (what, remedy) of a mask with more than one value above 0, else None.
+
+    Labels are few, and two at least fill a 3 × 3 square somewhere; other values are soft edges.
+    """
+    above = np.unique(values[values > 0])
+    if len(above) < 2:
+        return None
+    if len(above) <= 8 and sum(binary_erosion(values == value, np.ones((3, 3))).any() for value in above) > 1:
+        return "mask has several labels", "all count as cavity: keep the left ventricle's cavity only"
+    return "mask has soft edges", "every pixel above 0 counts as inside: threshold it at half, if it looks too wide"
+
+
+def identifying_tags(path):
+    """Return the names of a DICOM file's tags that may identify a person; the values stay here.
+
+    A person's name is none where it says so (anonymous …), holds a digit, equals the PatientID or
+    begins the file's name; a date or text is none where it is blank or all zeros.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = pydicom.dcmread(path, stop_before_pixels=True)
+        pseudonym = str(dataset.get("PatientID") or "").strip()
+        tags = []
+        for element in dataset.iterall():
+            value = str(element.value or "").strip()
+            if element.VR == "PN":
+                own = value == pseudonym or Path(path).stem.lower().startswith(value.lower()) or re.search(r"\d", value)
+                if own and "^" not in value:
+                    continue
+            elif element.keyword not in IDENTIFYING:
+                continue
+            if not NOBODY.match(value):
+                tags.append(element.keyword or str(element.tag))
+    return tuple(dict.fromkeys(tags))
+
+
+def _compare(pairs, known, found):
+    """Add what only the whole folder tells: patients and images on both sides, images twice."""
+    sides, copies = defaultdict(set), defaultdict(list)
+    for pair in pairs:
+        sides[known[pair.image.path][0]].add(pair.part)
+        copies[_by(pair.values), hashlib.sha256(pair.image.pixels.tobytes()).digest()].append(pair)
+    for patient in sorted(patient for patient, parts in sides.items() if patient and len(parts) > 1):
+        found["warning", "patient is in training and in test", "keep each patient on one side, or scores will be "
+              "too good to be true"].append(patient)
+    for same in (same for same in copies.values() if len(same) > 1):
+        across = len({pair.part for pair in same}) > 1
+        what = "image is in training and in test" if across else "image is there twice"
+        found["warning", what, "remove one of the two"].append(" = ".join(pair.label for pair in same))
+    unknown = [pair.label for pair in pairs if not known[pair.image.path][0]]
+    if unknown:
+        found["warning", "patient is unknown", "name the files PATIENT_sLEVEL_PHASE_imNNNN, else slices of one patient "
+              "may land on both sides"] += unknown

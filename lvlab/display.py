@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import to_rgb
+from matplotlib.ticker import MaxNLocator
 
 from lvlab import metrics
 from lvlab.evaluation import masks_of, ranked, segment
@@ -48,25 +49,39 @@ def ranked_triptychs(slices, prediction, scores):
             for name, row in ranked(scores).items()}
 
 
-def show_patient(slices, patient):
-    """Draw all slices of one patient from base to apex, a row per phase, with the masks' outlines."""
+def show_patient(slices, patient, columns=12):
+    """Draw all slices of one patient from base to apex, phase by phase, with the masks' outlines."""
     chosen = slices.of_patient(patient)
-    phases = sorted(set(chosen.table.phase))
-    rows = [chosen.table[chosen.table.phase == phase].sort_values("level").index for phase in phases]
+    rows = []
+    for phase in sorted(set(chosen.table.phase)):
+        order = chosen.table[chosen.table.phase == phase].sort_values("level", kind="stable").index
+        rows += [order[at:at + columns] for at in range(0, len(order), columns)]
     figure, axes = _figure(len(rows), max(map(len, rows)), 1.9)
     axes = np.reshape(axes, (len(rows), -1))
-    for line, phase, indices in zip(axes, phases, rows, strict=True):
+    for line, indices in zip(axes, rows, strict=True):
         for axis, index in zip(line, indices, strict=False):
             truth = None if chosen.masks is None else chosen.masks[index]
-            _slice(axis, chosen.images[index], f"{phase} level {chosen.table.level[index]}", truth)
-    figure.suptitle(f"{patient}: base (left) to apex (right)", fontsize=12, x=0.01, ha="left")
+            _slice(axis, chosen.images[index], _place(chosen.table.iloc[index]), truth)
+    order = ": base to apex" if chosen.table.level.any() else ""
+    figure.suptitle(f"{patient or 'Patient unknown'}{order}", fontsize=12, x=0.01, ha="left")
+    return figure
+
+
+def gallery(images, titles=(), masks=None, columns=6):
+    """Draw images (h, w) or (h, w, 1) side by side, each in its own grey range, with their masks' outlines."""
+    figure, axes = _figure(-(-len(images) // columns), min(columns, len(images)), 2.6 if len(images) > 3 else 3.4)
+    for place, axis in enumerate(np.ravel(axes)[:len(images)]):
+        picture = np.squeeze(images[place])
+        axis.imshow(picture, cmap="gray")
+        title = titles[place] if place < len(titles) else ""
+        _slice(axis, None, title, None if masks is None else masks[place])
     return figure
 
 
 def overlay_grid(slices, prediction, scores, columns=5):
     """Draw every slice with the outlines of truth and prediction, sorted from worst to best Dice."""
     order = scores.dice.sort_values(na_position="first").index
-    figure, axes = _figure(-(-len(order) // columns), columns, 2.1)
+    figure, axes = _figure(-(-len(order) // columns), columns, 2.2)
     for axis, row in zip(np.ravel(axes), order, strict=False):
         _slice(axis, slices.images[row], f"{_describe(slices.table.iloc[row])}\nDice {scores.dice[row]:.2f}",
                slices.masks[row], prediction[row], small=True)
@@ -83,6 +98,7 @@ def learning_curves(history):
         axis.plot(history.epoch, history[f"val_{name}"], color=PREDICTION, label="validation")
         axis.axvline(history.epoch[best], color=TRUTH, linestyle=":", label="lowest validation loss")
         _plain(axis, "Epoch", label)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[1].set_ylim(0, 1)
     axes[0].legend(frameon=False)
     return figure
@@ -125,29 +141,78 @@ def class_balance(slices):
     return figure
 
 
+def area_by_level(slices, patient):
+    """Draw the cavity's area of one patient from base to apex, a line per phase."""
+    chosen = slices.of_patient(patient)
+    area = metrics.area_mm2(chosen.masks, chosen.table.row_spacing_mm, chosen.table.col_spacing_mm) / 100
+    known = area.notna().all()
+    area = area if known else chosen.masks.sum((1, 2, 3))
+    ordered = chosen.table.level.all()
+    figure, axis = _figure(1, 1, 2.8, width=5.5)
+    for phase, colour, line in (("ED", TRUTH, "o-"), ("ES", PREDICTION, "o-"), ("", "0.45", "o")):
+        rows = chosen.table[chosen.table.phase == phase].sort_values("level", kind="stable")
+        if len(rows):
+            place = rows.level if ordered else rows.index + 1
+            axis.plot(place, area[rows.index], line, color=colour, label=phase or "phase unknown")
+    _plain(axis, "Level (1 = base)" if ordered else "Slice (its level is unknown)",
+           "Cavity area (cm²)" if known else "Cavity area (pixels)")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_ylim(bottom=0)
+    axis.legend(frameon=False)
+    return figure
+
+
+def similarity(slices):
+    """Draw how alike the images are: the correlation of every slice with every other, patients boxed."""
+    slices = slices.subset(slices.table.patient.argsort(kind="stable"))
+    figure, axis = _figure(1, 1, 4, width=4.8)
+    picture = axis.imshow(np.corrcoef(slices.images.reshape(len(slices), -1)), cmap="magma", vmin=0, vmax=1)
+    for patient in slices.patients():
+        rows = np.flatnonzero(slices.table.patient == patient)
+        axis.add_patch(plt.Rectangle((rows[0] - 0.5, rows[0] - 0.5), len(rows), len(rows), fill=False,
+                                     edgecolor=TRUTH, linewidth=1.5))
+    axis.set(xlabel="Slice", ylabel="Slice")
+    figure.colorbar(picture, label="Correlation of the grey values", shrink=0.85)
+    return figure
+
+
 def draw_unet(filters=(32, 64, 128, 256, 512), size=128):
-    """Draw the U: a box per level, as wide as it has filters, with its side in pixels beneath."""
-    figure, axis = _figure(1, 1, 4.2, width=9)
+    """Draw the U: a box per level, wider with more filters, lower with fewer pixels."""
+    figure, axis = _figure(1, 1, 4.6, width=9.5)
     depth = len(filters)
-    centres = [(level, -level) for level in range(depth)]
-    centres += [(2 * depth - 2 - level, -level) for level in range(depth - 2, -1, -1)]
-    for place, (x, y) in enumerate(centres):
-        level = -y
-        width = 0.16 + 0.5 * filters[level] / max(filters)
-        axis.add_patch(plt.Rectangle((x - width / 2, y - 0.3), width, 0.6, color=TRUTH if place < depth else PREDICTION,
-                                     alpha=0.85, linewidth=0))
-        side = size // 2**level
-        axis.text(x, y - 0.34, f"{filters[level]} filters\n{side} × {side}", ha="center", va="top", fontsize=8)
-        if place:
-            before = centres[place - 1]
-            label = "max-pool" if place < depth else "up-conv"
-            _arrow(axis, before, (x, y), "0.35", label if place in (1, depth) else "")
+    last = 2 * depth - 2
+    widths = [0.14 + 0.5 * count / max(filters) for count in filters]
+    heights = [0.72 * 0.8**level for level in range(depth)]
+    for place in range(last + 1):
+        level = min(place, last - place)
+        down = place < depth
+        axis.add_patch(plt.Rectangle((place - widths[level] / 2, -level - heights[level] / 2), widths[level],
+                                     heights[level], color=TRUTH if down else PREDICTION, linewidth=0))
+        _unet_label(axis, place, level, widths[level], f"{filters[level]} filters\n{size // 2**level} × "
+                    f"{size // 2**level}", (place > depth - 1) - (place < depth - 1), heights[level])
+        if place < last:
+            after = min(place + 1, last - place - 1)
+            sides = (-1, 1) if after > level else (1, -1)
+            _arrow(axis, (place, -level + sides[0] * heights[level] / 2),
+                   (place + 1, -after + sides[1] * heights[after] / 2), "0.35")
     for level in range(depth - 1):
-        _arrow(axis, (level + 0.15, -level), (2 * depth - 2 - level - 0.15, -level), "0.7",
-               "skip connection: concatenate" if level == 0 else "")
-    axis.set(xlim=(-0.8, 2 * depth - 1.2), ylim=(-depth + 0.05, 0.75))
+        _arrow(axis, (level + widths[level] / 2, -level), (last - level - widths[level] / 2, -level), "0.65")
+    for x, y, text, side in ((0.85, -0.4, "halve: max-pool", "left"), (last - 0.85, -0.4, "double: up-convolution",
+                             "right"), (depth - 1, 0.12, "skip connection: concatenate", "center"),
+                             (0, 0.48, "image", "center"), (last, 0.48, "probability", "center")):
+        axis.text(x, y, text, ha=side, va="center", fontsize=9, color="0.3")
+    axis.set(xlim=(-0.95, last + 0.95), ylim=(-depth + 0.2, 0.65))
     axis.axis("off")
     return figure
+
+
+def _unet_label(axis, x, level, width, text, side, height):
+    """Write beside a box of the U: on its outer side, or below the lowest one (side 0)."""
+    if side:
+        axis.text(x + side * (width / 2 + 0.08), -level, text, ha="left" if side > 0 else "right", va="center",
+                  fontsize=8.5)
+    else:
+        axis.text(x, -level - height / 2 - 0.08, text, ha="center", va="top", fontsize=8.5)
 
 
 def slice_view(slices, row, opacity=0.4, prediction=None, show="truth"):
@@ -170,13 +235,16 @@ def slice_view(slices, row, opacity=0.4, prediction=None, show="truth"):
 def threshold_view(slices, probability, row, threshold=0.5):
     """Draw probability and mask of one slice at a threshold, with the four metrics in the title."""
     truth, found = slices.masks[row], masks_of(probability[row], threshold)
-    figure, axes = _figure(1, 2, 3.8)
+    figure, axes = _figure(1, 2, 4.2)
     axes[0].imshow(probability[row, ..., 0], cmap="magma", vmin=0, vmax=1)
-    _slice(axes[0], None, f"Probability; mask where ≥ {threshold:.2f}", prediction=found)
+    if found.any():
+        axes[0].contour(found[..., 0], [0.5], colors="white", linewidths=1.2)
+    _slice(axes[0], None, f"Probability; white: where ≥ {threshold:.2f}")
     _slice(axes[1], error_overlay(slices.images[row], truth, found), "  ".join(
         f"{name.capitalize()} {getattr(metrics, name)(truth, found):.2f}"
         for name in ("dice", "jaccard", "precision", "recall")))
-    figure.supxlabel("right: green   missed: blue   invented: red", fontsize=9)
+    handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in (TRUTH, MISSED, INVENTED)]
+    figure.legend(handles, ["right", "missed", "invented"], loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
@@ -197,8 +265,9 @@ def _blend(picture, mask, colour, opacity):
 
 def _figure(rows, columns, height, width=None):
     """Return (Figure, axes) that pyplot forgets at once, so that a notebook shows it exactly once."""
-    figure, axes = plt.subplots(rows, columns, figsize=((width or height) * columns, height * rows),
+    figure, axes = plt.subplots(rows, columns, figsize=((width or height - 0.2) * columns, height * rows),
                                 layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=0.02)
     plt.close(figure)
     if columns * rows > 1 and width is None:
         for axis in np.ravel(axes):
@@ -212,13 +281,16 @@ def _slice(axis, image, title="", truth=None, prediction=None, small=False):
     for mask, colour in ((truth, TRUTH), (prediction, PREDICTION)):
         if mask is not None and np.any(mask):
             axis.contour(np.squeeze(mask) > 0, [0.5], colors=colour, linewidths=1 if small else 1.4)
-    axis.set_title(title, fontsize=7 if small else 9)
+    axis.set_title(title, fontsize=8 if small else 9)
     axis.axis("off")
 
 
 def _describe(row):
-    parts = [row.patient or row["name"], row.phase, f"level {row.level}" if row.level else ""]
-    return ", ".join(part for part in parts if part)
+    return ", ".join(part for part in (row.patient or row["name"], _place(row)) if part)
+
+
+def _place(row):
+    return " ".join(part for part in (row.phase, f"level {row.level}" if row.level else "") if part)
 
 
 def _legend(figure):
@@ -231,8 +303,5 @@ def _plain(axis, xlabel, ylabel):
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _arrow(axis, start, end, colour, label=""):
-    axis.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": colour, "shrinkA": 14, "shrinkB": 14})
-    if label:
-        axis.text((start[0] + end[0]) / 2, (start[1] + end[1]) / 2 + 0.08, label, fontsize=8, ha="center",
-                  color="0.35")
+def _arrow(axis, start, end, colour):
+    axis.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": colour, "shrinkA": 3, "shrinkB": 3})

@@ -82,6 +82,23 @@ def refuse_full(path):
         raise CourseError(f"{path}: already exists and is not empty; remove it or name another folder")
 
 
+def walk(folder):
+    """Return every file below a folder, sorted, links followed, each folder once."""
+    seen, files = set(), []
+    for place, inside, names in os.walk(folder, followlinks=True):
+        inside[:] = [] if os.path.realpath(place) in seen else sorted(n for n in inside if not n.startswith("."))
+        if os.path.realpath(place) not in seen:
+            files += [Path(place, name) for name in names if not name.startswith(".")]
+        seen.add(os.path.realpath(place))
+    return sorted(file for file in files if file.is_file())
+
+
+def shorten(names, most=3):
+    """Return the first few names in one line, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(str, names[:most])) + more
+
+
 def write_json(path, content):
     """Write `content` as readable JSON, whole or not at all (NaN becomes null)."""
     with whole_file(path) as temporary:
@@ -92,10 +109,10 @@ def read_json(path):
     """Read a JSON object; raise CourseError naming the file when it is damaged."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CourseError(f"{path}: cannot be read ({_first_line(error)})") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise CourseError(f"{path}: cannot be read ({_reason(error)}); restore it, or make it again") from error
     if not isinstance(content, dict):
-        raise CourseError(f"{path}: is damaged (not a JSON object)")
+        raise CourseError(f"{path}: is damaged (not a JSON object); restore it, or make it again")
     return content
 
 
@@ -113,8 +130,12 @@ def _without_nan(value):
     return None if isinstance(value, float) and value != value else value
 
 
-def _first_line(error):
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _reason(error):
+    """Return in a few words what an error says, the operating system's own words where it has them."""
+    first = error
+    while error and not getattr(error, "strerror", None):
+        error = error.__cause__ or error.__context__
+    return error.strerror if error else (str(first).splitlines() or [type(first).__name__])[0]
 
 
 def _umask():
@@ -128,5 +149,4 @@ def _people_errors(path):
     try:
         yield
     except OSError as error:
-        reason = error.strerror or _first_line(error)
-        raise CourseError(f"{path}: cannot be written ({reason}); free space or name another place") from error
+        raise CourseError(f"{path}: cannot be written ({_reason(error)}); free space or name another place") from error

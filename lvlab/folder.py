@@ -5,6 +5,7 @@ Images and masks are paired by name, never by position, and anything missing is 
 
 import os
 import re
+import unicodedata
 import warnings
 from collections import Counter
 from dataclasses import dataclass, field
@@ -13,14 +14,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pydicom
-from PIL import Image
-from pydicom.pixels import apply_rescale
+from PIL import Image, UnidentifiedImageError
+from pydicom.errors import InvalidDicomError
+from pydicom.pixels import apply_color_lut, apply_rescale
 
 from lvlab.files import PROJECT, CourseError, find
 from lvlab.slices import COLUMNS, SIZE, SliceSet, centre_crop, normalise
 
 NAME_PATTERN = re.compile(r"(?P<patient>.+)_s(?P<level>\d+)_(?P<phase>ED|ES)_im(?P<instance>\d+)$")
 IMAGE_ENDINGS = (".dcm", ".dicom", ".ima")
+MOST_PIXELS = 2**26
 CODEC_HELP = ("its compressed pixels need a decoder: pip install 'lvlab[codecs]' for JPEG 2000, and for "
               "JPEG and JPEG-LS also pip install pylibjpeg-libjpeg (GPL-3)")
 
@@ -32,6 +35,18 @@ class CourseFolder:
     path: Path
     training: SliceSet | None
     test: SliceSet | None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with one file or folder: `what` is wrong and the `remedy`."""
+
+    path: Path
+    what: str
+    remedy: str
+
+    def __str__(self):
+        return f"{self.path}: {self.what}; {self.remedy}"
 
 
 @dataclass(frozen=True)
@@ -56,7 +71,7 @@ def course_folder():
     if os.environ.get("LVLAB_DATA"):
         return find(os.environ["LVLAB_DATA"])
     data = PROJECT / "data"
-    own = [path for path in sorted(data.glob("*/")) if path.name != "phantom" and (path / "training").is_dir()]
+    own = [path for path in sorted(data.glob("[!.]*/")) if path.name != "phantom" and (path / "training").is_dir()]
     if len(own) > 1:
         names = ", ".join(path.name for path in own)
         raise CourseError(f"{data}: holds several course folders ({names}); set LVLAB_DATA to the one you mean")
@@ -70,16 +85,35 @@ def load(path, size=SIZE, need=("training", "test")):
     missing. `need` names the parts that must not fail; a part named there may still be absent as
     long as one part is present.
     """
-    path = find(path)
-    if not path.is_dir():
-        raise CourseError(f"{path}: no such folder; make one with: python -m lvlab phantom --out {path}")
+    path = need_folder(path, need)
     pairs = {part: pair_files(path, part) for part in need if (path / part).is_dir()}
-    if not pairs:
-        raise CourseError(f"{path}: has no folder named {' or '.join(need)}; it is not a course folder")
     slices = {part: [(read_dicom(image), mask) for image, mask in rows] for part, rows in pairs.items()}
     known = pseudonyms([image for rows in slices.values() for image, _ in rows])
     sets = {part: _slice_set(rows, known, size) for part, rows in slices.items()}
     return CourseFolder(path, sets.get("training"), sets.get("test"))
+
+
+def need_folder(path, need=("training", "test")):
+    """Return `path` as it exists; raise CourseError unless it is a folder with one of the parts in `need`."""
+    path = find(path)
+    if path.is_file():
+        raise CourseError(f"{path}: is a file; name the course folder (unpack it, if it is a zip)")
+    if not path.is_dir():
+        raise CourseError(f"{path}: no such folder; make one with: python -m lvlab phantom --out {path}")
+    if not any((path / part).is_dir() for part in need):
+        inside = [child for child in sorted(path.iterdir()) if any((child / part).is_dir() for part in need)]
+        remedy = f"did you mean {inside[0]}?" if inside else "name the folder that holds it, see data/README.md"
+        raise CourseError(f"{path}: has no folder named {' or '.join(need)}; {remedy}")
+    return path
+
+
+def check_data(training, validation):
+    """Raise CourseError where there is nothing to learn from."""
+    for name, slices in (("training", training), ("validation", validation)):
+        if slices is None or len(slices) == 0 or slices.masks is None:
+            raise CourseError(f"the {name} slices are missing or have no masks; see: python -m lvlab check")
+    if not training.masks.any():
+        raise CourseError("every training mask is empty inside the crop; see: python -m lvlab check")
 
 
 def load_images(paths, size=SIZE):
@@ -93,38 +127,44 @@ def pair_files(path, part):
     images, masks, problems = list_pairs(path, part)
     if problems:
         more = f" (and {len(problems) - 1} more; see: python -m lvlab check)" if len(problems) > 1 else ""
-        raise CourseError(problems[0] + more)
+        raise CourseError(f"{problems[0]}{more}")
     return [(images[name], masks[name]) for name in sorted(images)]
 
 
 def list_pairs(path, part):
-    """Return ({name: image path}, {name: mask path}, [problem]) of the part "training" or "test"."""
+    """Return ({name: image path}, {name: mask path}, [Problem]) of the part "training" or "test"."""
     folder = Path(path) / part
     mask_folder = folder / "GT" if part == "test" else folder
     images, problems = _by_name(folder, IMAGE_ENDINGS)
     masks, doubled = _by_name(mask_folder, (".png",))
     problems += doubled
     if not images:
-        problems.append(f"{folder}: holds no DICOM file (*.dcm); put the images there")
+        problems.append(Problem(folder, "holds no DICOM file (*.dcm)", "put the images there, not in subfolders"))
     for name in sorted(images.keys() - masks.keys()):
-        problems.append(f"{images[name]}: has no mask; add {mask_folder / (name + '.png')} or remove the image")
+        problems.append(Problem(images[name], "has no mask",
+                                f"add the PNG of the same name to {mask_folder.name}/, or remove the image"))
     for name in sorted(masks.keys() - images.keys()):
-        problems.append(f"{masks[name]}: has no image; add {folder / (name + '.dcm')} or remove the mask")
+        problems.append(Problem(masks[name], "has no image", "add the DICOM of the same name, or remove the mask"))
     return images, masks, problems
 
 
 def _by_name(folder, endings):
+    """Return ({stem: file}, [Problem]); stems in one Unicode form, since macOS writes another."""
     found, problems = {}, []
     for file in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if file.suffix.lower() in endings and file.is_file() and not file.name.startswith("."):
-            if file.stem in found:
-                problems.append(f"{file}: has the same name as {found[file.stem].name}; keep one of the two")
-            found.setdefault(file.stem, file)
+        if file.suffix.lower() not in endings or file.name.startswith(".") or file.is_dir():
+            continue
+        stem = unicodedata.normalize("NFC", file.stem)
+        if not file.exists():
+            problems.append(Problem(file, "is a link to nothing", "put the file itself there"))
+        elif stem in found:
+            problems.append(Problem(file, f"has the same name as {found[stem].name}", "keep one of the two"))
+        found.setdefault(stem, file)
     return found, problems
 
 
-def read_dicom(path):
-    """Read one single-frame DICOM image.
+def read_dicom(path, file=None):
+    """Read one single-frame DICOM image, from the open binary `file` where one is given.
 
     Rescale slope and intercept are applied, MONOCHROME1 is inverted once, colour becomes its mean.
     Raises CourseError naming the file and the remedy for anything that is not one readable frame.
@@ -133,20 +173,36 @@ def read_dicom(path):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _read_dicom(path)
+            return _read_dicom(path, file)
     except CourseError:
         raise
+    except InvalidDicomError as error:
+        raise CourseError(f"{path}: is not a DICOM file; remove it or export it again as DICOM") from error
     except Exception as error:  # pydicom and its decoders raise nearly every kind on damaged bytes
         raise CourseError(f"{path}: cannot be read as DICOM ({_short(error)}); export it again") from error
 
 
-def _read_dicom(path):
-    dataset = pydicom.dcmread(path)
+def _read_dicom(path, file):
+    dataset = pydicom.dcmread(file or path)
     if "PixelData" not in dataset:
         raise CourseError(f"{path}: holds no image (no pixel data); remove it or export it again")
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames > 1:
         raise CourseError(f"{path}: holds {frames} frames; the course needs one frame per file: export it so")
+    if dataset.Rows * dataset.Columns > MOST_PIXELS:
+        raise CourseError(f"{path}: is {dataset.Rows} × {dataset.Columns} pixels, no MR slice; export it again")
+    pixels = _decoded(path, dataset)
+    if pixels.ndim != 2 or not np.isfinite(pixels).all():
+        raise CourseError(f"{path}: its pixels are not a finite 2-D image; export it again")
+    if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
+        pixels = pixels.max() + pixels.min() - pixels
+    row_mm, col_mm = map(_positive, _numbers(dataset.get("PixelSpacing"), 2))
+    thickness_mm, = map(_positive, _numbers([dataset.get("SliceThickness")], 1))
+    return DicomSlice(path, pixels, row_mm, col_mm, thickness_mm, _patient_key(dataset), _position(dataset))
+
+
+def _decoded(path, dataset):
+    """Return a frame's pixels as float32, rescaled, colour as its mean."""
     try:
         pixels = dataset.pixel_array
     except (NotImplementedError, RuntimeError) as error:
@@ -154,29 +210,22 @@ def _read_dicom(path):
         if syntax is not None and syntax.is_compressed:
             raise CourseError(f"{path}: {syntax.name}: {CODEC_HELP}") from error
         raise
+    if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
+        pixels = apply_color_lut(pixels, dataset)
     pixels = apply_rescale(pixels, dataset).astype(np.float32)
-    pixels = pixels.mean(-1) if pixels.ndim == 3 else pixels
-    if pixels.ndim != 2 or not np.isfinite(pixels).all():
-        raise CourseError(f"{path}: its pixels are not a finite 2-D image; export it again")
-    if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
-        pixels = pixels.max() + pixels.min() - pixels
-    row_mm, col_mm = _spacing(dataset)
-    return DicomSlice(path, pixels, row_mm, col_mm, _positive(dataset.get("SliceThickness")),
-                      _patient_key(dataset), _position(dataset))
+    return pixels.mean(-1) if pixels.ndim == 3 else pixels
 
 
-def _spacing(dataset):
-    spacing = dataset.get("PixelSpacing")
-    if spacing is None or isinstance(spacing, str) or len(spacing) != 2:
-        return float("nan"), float("nan")
-    return _positive(spacing[0]), _positive(spacing[1])
-
-
-def _positive(value):
+def _numbers(value, count):
+    """Return a tag's `count` floats; NaN each where it is missing or senseless."""
     try:
-        number = float(value)
+        numbers = [float(number) for number in value]
     except (TypeError, ValueError):
-        return float("nan")
+        numbers = []
+    return numbers if len(numbers) == count else [float("nan")] * count
+
+
+def _positive(number):
     return number if 0 < number < 1000 else float("nan")
 
 
@@ -190,11 +239,8 @@ def _patient_key(dataset):
 
 def _position(dataset):
     """Return the slice's place along its own normal in mm, NaN without geometry."""
-    position, axes = dataset.get("ImagePositionPatient"), dataset.get("ImageOrientationPatient")
-    if position is None or axes is None or len(position) != 3 or len(axes) != 6:
-        return float("nan")
-    axes = np.asarray(axes, float)
-    return float(np.dot(np.cross(axes[:3], axes[3:]), np.asarray(position, float)))
+    axes = _numbers(dataset.get("ImageOrientationPatient"), 6)
+    return float(np.dot(np.cross(axes[:3], axes[3:]), _numbers(dataset.get("ImagePositionPatient"), 3)))
 
 
 def read_mask(path):
@@ -202,29 +248,34 @@ def read_mask(path):
 
     Transparency is ignored unless the colours say nothing. Raises CourseError naming the file.
     """
+    return read_labels(path) > 0
+
+
+def read_labels(path):
+    """Read a mask as int64 (h, w): 0 is outside, and each other grey value or colour has its own number."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=["PNG"]) as image:
             image.load()
-            return _inside(image)
-    except CourseError:
-        raise
+            return _labels(image)
+    except UnidentifiedImageError as error:
+        raise CourseError(f"{path}: is not a PNG image; save the mask as PNG, whatever its name says") from error
     except Exception as error:  # damaged PNG bytes raise nearly every kind
         raise CourseError(f"{path}: cannot be read as a PNG mask ({_short(error)}); save it again") from error
 
 
-def _inside(image):
-    if image.mode == "P" or "transparency" in image.info:
-        colours = np.asarray(image.convert("RGBA"))
-        by_index = np.asarray(image) > 0
+def _labels(image):
+    if image.mode == "P" or ("transparency" in image.info and not image.mode.startswith("I")):
+        colours, by_index = np.asarray(image.convert("RGBA")), np.asarray(image)
     else:
         colours = by_index = np.asarray(image)
     if colours.ndim == 2:
-        return colours > 0
-    alpha = colours.shape[-1] in (2, 4)
-    inside = (colours[..., :-1] if alpha else colours).max(-1) > 0
-    if alpha and inside.all() == inside.any():
-        inside = colours[..., -1] > 0 if not colours[..., -1].all() else inside
-    return by_index if inside.all() and by_index.ndim == 2 else inside
+        return colours.astype(np.int64)
+    opaque = 1 if colours.shape[-1] in (2, 4) else 0
+    channels = colours.shape[-1] - opaque
+    labels = sum(colours[..., k].astype(np.int64) << 8 * k for k in range(channels))
+    if opaque and (labels > 0).all() == (labels > 0).any() and not colours[..., -1].all():
+        return colours[..., -1].astype(np.int64)
+    return by_index.astype(np.int64) if (labels > 0).all() and by_index.ndim == 2 else labels
 
 
 def pseudonyms(slices):

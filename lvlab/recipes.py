@@ -1,6 +1,6 @@
 """How to train: a `Recipe` says everything that shapes the weights, as plain values."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Recipe:
     precision : "float32", or "auto" (bfloat16 where the CPU or GPU multiplies it in hardware)
     validation_fraction : share of the slices, whole patients, that the command line holds out
     keep : "best" validation loss, or "last" epoch
+    start : "scratch", or "phantom" (the weights that ship with lvlab)
     threshold : a pixel is inside where the probability is at least this
     """
 
@@ -36,6 +37,7 @@ class Recipe:
     validation_fraction: float = 0.2
     keep: str = "best"
     threshold: float = 0.5
+    start: str = "scratch"
 
     def as_dict(self):
         """Return the recipe as plain values, for JSON."""
@@ -58,4 +60,8 @@ LAB = Recipe(
     precision="auto",
 )
 
-RECIPES = {recipe.name: recipe for recipe in (LAB, ASSIGNMENT)}
+LAB_FROM_PHANTOM = replace(LAB, start="phantom", learning_rate=1e-3, epochs=8)
+
+PRETRAIN = replace(LAB, name="phantom", batch_size=16, epochs=10, passes=1, keep="last")
+
+RECIPES = {("lab", "scratch"): LAB, ("lab", "phantom"): LAB_FROM_PHANTOM, ("assignment", "scratch"): ASSIGNMENT}

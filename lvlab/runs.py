@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lvlab.files import CourseError, find, read_json, whole_file, write_json
+from lvlab.files import CourseError, find, read_json, whole_file, write_csv, write_json
 
-MODEL, RECIPE, HISTORY, PROGRESS = "model.keras", "recipe.json", "history.csv", "progress.npz"
+SHIPPED = Path(__file__).parent / "weights"
+MODEL, WEIGHTS, RECIPE, HISTORY, PROGRESS = "model.keras", "weights.npz", "recipe.json", "history.csv", "progress.npz"
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,15 @@ class Run:
     def history(self):
         """One row per epoch: epoch, loss, dice, val_loss, val_dice, seconds."""
         try:
-            return pd.read_csv(self.path / HISTORY)
+            return pd.read_csv(self.path / HISTORY, usecols=["epoch", "loss", "dice", "val_loss", "val_dice", "seconds"])
         except (OSError, ValueError) as error:
             raise CourseError(f"{self.path / HISTORY}: cannot be read; train again with --overwrite") from error
 
     @cached_property
     def model(self):
         """The trained network, in the arithmetic that suits this machine."""
+        if self.path == SHIPPED:
+            return build_model(self.recipe, shipped_weights(self.recipe))
         return load_model(self.path / MODEL, self.recipe)
 
 
@@ -56,26 +59,90 @@ def open_run(path):
         raise CourseError(f"{path}: {'its training is not finished' if unfinished else 'is not a run folder'}; "
                           f"{remedy}")
     run = Run(path)
-    if not isinstance(run.record.get("recipe"), dict) or "filters" not in run.record["recipe"]:
-        raise CourseError(f"{path / RECIPE}: names no recipe; train again with --overwrite")
+    recipe = run.record.get("recipe")
+    needed = {"filters": list, "precision": str, "threshold": float}
+    if not isinstance(recipe, dict) or not all(isinstance(recipe.get(key), kind) for key, kind in needed.items()):
+        raise CourseError(f"{path / RECIPE}: holds no recipe of lvlab; train again with --overwrite")
     return run
+
+
+def refuse_run(path, resume=False, overwrite=False):
+    """Raise unless a training may write into `path`: nothing that exists is overwritten without being told."""
+    finished, begun = (path / MODEL).exists(), (path / PROGRESS).exists()
+    ours = any((path / name).exists() for name in (MODEL, PROGRESS, RECIPE, HISTORY, "logs"))
+    if path.exists() and not path.is_dir():
+        raise CourseError(f"{path}: is a file; name a folder for the run")
+    if not path.is_dir() or all(inside.name.startswith(".writing-") for inside in path.iterdir()):
+        return
+    if not (resume or overwrite):
+        raise CourseError(f"{path}: already exists; choose --resume, --overwrite or another --out")
+    if not ours:
+        raise CourseError(f"{path}: is not a run folder, so it is left alone; name another --out")
+    if resume and finished and not begun:
+        raise CourseError(f"{path}: its training is finished, nothing to resume; evaluate it, or --overwrite")
 
 
 def load_model(path, recipe):
     """Load a network in safe mode, rebuilt in the precision that this machine does fastest."""
-    from lvlab.backend import choose_precision, keras
-    from lvlab.unet import unet
+    from lvlab.backend import keras
 
     try:
         stored = keras.models.load_model(path, compile=False, safe_mode=True)
-        size = stored.input_shape[1]
-        model = unet(tuple(recipe["filters"]), size, precision=choose_precision(recipe["precision"]))
-        model.set_weights(stored.get_weights())
+        return build_model(recipe, stored.get_weights(), stored.input_shape[1])
     except Exception as error:  # Keras and h5py raise nearly every kind on a damaged file
         reason = " ".join(str(error).split())[:100]
         raise CourseError(
             f"{path}: is damaged or not a U-Net of lvlab ({reason}); train again with --overwrite") from error
+
+
+def build_model(recipe, weights, size=128):
+    """Return the U-Net of a recipe (a dict) holding `weights`."""
+    from lvlab.backend import choose_precision
+    from lvlab.unet import unet
+
+    model = unet(tuple(recipe["filters"]), size, precision=choose_precision(recipe["precision"]))
+    model.set_weights(weights)
     return model
+
+
+def shipped_run():
+    """Return the Run of the weights that ship with lvlab: trained on phantoms, on no patient."""
+    if not (SHIPPED / WEIGHTS).is_file():
+        raise CourseError(f"{SHIPPED}: holds no weights; make them with: make pretrain")
+    return Run(SHIPPED)
+
+
+def shipped_weights(recipe):
+    """Return the shipped weights, float32; raise where the recipe's network is another one."""
+    record = shipped_run().record
+    filters = recipe["filters"] if isinstance(recipe, dict) else recipe.filters
+    if list(filters) != record["recipe"]["filters"]:
+        raise CourseError(f"the shipped weights fit filters {record['recipe']['filters']}, not {list(filters)}; "
+                          "start from scratch")
+    return [array.astype(np.float32) for array in load_arrays(SHIPPED / WEIGHTS, "weights")]
+
+
+def ship(run):
+    """Put a run's weights into the package, in half precision, with its record and history."""
+    weights = [array.astype(np.float16) for array in run.model.get_weights()]
+    save_progress(SHIPPED / WEIGHTS, **numbering("weights", weights))
+    write_json(SHIPPED / RECIPE, {key: value for key, value in run.record.items() if "patients" not in key})
+    write_csv(SHIPPED / HISTORY, run.history)
+
+
+def numbering(name, arrays):
+    """Return {name/000: first array, …} for `save_progress`."""
+    return {f"{name}/{number:03d}": array for number, array in enumerate(arrays)}
+
+
+def load_arrays(path, name):
+    """Return the arrays that `numbering` named, in order."""
+    return numbered(load_progress(path), name)
+
+
+def numbered(stored, name):
+    """Return the arrays called name/000, name/001 … in order."""
+    return [stored[key] for key in sorted(stored) if key.startswith(f"{name}/")]
 
 
 def save_model(path, model):

@@ -66,7 +66,7 @@ class SliceSet:
         if len(names) < 2:
             print("All slices seem to be of one patient: split in two contiguous blocks. "
                   "The validation score will be optimistic.")
-            validation[-max(1, round(fraction * len(self))):] = True
+            validation[-min(len(self) - 1, max(1, round(fraction * len(self)))):] = True
         else:
             for patient in np.random.default_rng(seed).permutation(names)[:-1]:
                 validation |= (self.table.patient == patient).to_numpy()

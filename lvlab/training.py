@@ -11,6 +11,7 @@ from lvlab import runs
 from lvlab.augment import augment
 from lvlab.backend import choose_precision, keras, tf
 from lvlab.files import CourseError, output, runs_folder, write_csv
+from lvlab.folder import check_data
 from lvlab.unet import unet
 
 ops = keras.ops
@@ -63,6 +64,8 @@ def train(training, validation, recipe, out=None, *, seed=0, resume=False, overw
     size = training.images.shape[1]
     model = unet(recipe.filters, size, recipe.kernel_initializer, precision)
     steps = -(-len(training) * recipe.passes // recipe.batch_size)
+    if recipe.start == "phantom":
+        model.set_weights(runs.shipped_weights(recipe))
     compile_model(model, recipe, steps)
     about = {"recipe": recipe.as_dict(), "seed": seed, "precision": precision,
              "data_fingerprint": data_fingerprint(training, validation)}
@@ -70,7 +73,7 @@ def train(training, validation, recipe, out=None, *, seed=0, resume=False, overw
     model.fit(
         batches(training, recipe, seed, first_step=keeper.start_at(model) * steps),
         steps_per_epoch=steps, initial_epoch=keeper.epoch, epochs=recipe.epochs, shuffle=False, verbose=0,
-        validation_data=tf.data.Dataset.from_tensor_slices((validation.images, validation.masks)).batch(20),
+        validation_data=as_dataset(validation).batch(20),
         callbacks=[keeper, Bar(recipe.epochs, keeper.epoch, quiet),
                    keras.callbacks.TensorBoard(path / "logs", write_graph=False)])
     keeper.finish(parameters=model.count_params(), training_slices=len(training),
@@ -89,15 +92,6 @@ def train_or_open(training, validation, recipe, out=None, *, seed=0, quiet=False
     return train(training, validation, recipe, path, seed=seed, overwrite=True, quiet=quiet)
 
 
-def check_data(training, validation):
-    """Raise CourseError where there is nothing to learn from."""
-    for name, slices in (("training", training), ("validation", validation)):
-        if slices is None or len(slices) == 0 or slices.masks is None:
-            raise CourseError(f"the {name} slices are missing or have no masks; see: python -m lvlab check")
-    if not training.masks.any():
-        raise CourseError("every training mask is empty inside the crop; see: python -m lvlab check")
-
-
 def data_fingerprint(training, validation):
     """Return one fingerprint of the two sides of a split."""
     return f"{training.fingerprint()}-{validation.fingerprint()}"
@@ -105,20 +99,13 @@ def data_fingerprint(training, validation):
 
 def prepare_folder(path, resume=False, overwrite=False):
     """Make the run folder ready, or refuse: nothing that exists is overwritten without being told."""
-    finished, begun = (path / runs.MODEL).exists(), (path / runs.PROGRESS).exists()
-    if path.exists() and not path.is_dir():
-        raise CourseError(f"{path}: is a file; name a folder for the run")
-    if resume and not begun:
-        if finished:
-            raise CourseError(f"{path}: its training is finished, nothing to resume; evaluate it, or --overwrite")
-    elif path.is_dir() and any(path.iterdir()) and not resume:
-        if not overwrite:
-            raise CourseError(f"{path}: already exists; choose --resume, --overwrite or another --out")
-        if not (finished or begun or (path / "logs").exists()):
-            raise CourseError(f"{path}: is not a run folder, so it is not overwritten; name another --out")
-        shutil.rmtree(path)
+    runs.refuse_run(path, resume, overwrite)
     try:
+        if path.is_dir() and overwrite:
+            shutil.rmtree(path)
         path.mkdir(parents=True, exist_ok=True)
+        for left_by_a_kill in path.glob(".writing-*"):
+            left_by_a_kill.unlink()
     except OSError as error:
         raise CourseError(f"{path}: cannot be made ({error.strerror}); name another --out") from error
 
@@ -134,12 +121,18 @@ def compile_model(model, recipe, steps_per_epoch):
     model.compile(keras.optimizers.Adam(rate), loss=LOSSES[recipe.loss], metrics=[slice_dice])
 
 
+def as_dataset(slices):
+    """Return a tf.data.Dataset of (image, mask), float32 whatever the arrays are kept in."""
+    data = tf.data.Dataset.from_tensor_slices((slices.images, slices.masks))
+    return data.map(lambda image, mask: (tf.cast(image, tf.float32), tf.cast(mask, tf.float32)))
+
+
 def batches(slices, recipe, seed, first_step=0):
     """Return an endless tf.data.Dataset of shuffled, augmented (images, masks) batches.
 
     Each batch's augmentation depends on the seed and the number of its step only.
     """
-    data = tf.data.Dataset.from_tensor_slices((slices.images, slices.masks))
+    data = as_dataset(slices)
     data = data.shuffle(len(slices), seed=seed + first_step).repeat().batch(recipe.batch_size)
     if recipe.augmentation == "full":
         numbered = tf.data.Dataset.zip(tf.data.Dataset.counter(first_step, dtype=tf.int32), data)
@@ -164,16 +157,21 @@ class Keeper(keras.callbacks.Callback):
         """Put back what was stored, if anything, and return the number of epochs already done."""
         if self.stored is None:
             return 0
-        if str(self.stored["about"]) != repr(self.about):
+        if str(self.stored.get("about")) != repr(self.about):
             raise CourseError(f"{self.path}: was begun with another recipe, seed, precision or data; "
                               "resume with the same, or --overwrite")
-        model.optimizer.build(model.trainable_variables)
-        model.set_weights(_numbered(self.stored, "weights"))
-        for variable, value in zip(model.optimizer.variables, _numbered(self.stored, "optimizer"), strict=True):
-            variable.assign(value)
-        self.best_weights = _numbered(self.stored, "best")
-        self.best_loss = float(self.stored["best_loss"])
-        self.rows = [tuple(row) for row in self.stored["rows"]]
+        try:
+            model.optimizer.build(model.trainable_variables)
+            self.best_weights = runs.numbered(self.stored, "best")
+            for weights in (self.best_weights, runs.numbered(self.stored, "weights")):
+                model.set_weights(weights)
+            for variable, value in zip(model.optimizer.variables, runs.numbered(self.stored, "optimizer"), strict=True):
+                variable.assign(value)
+            self.best_loss = float(self.stored["best_loss"])
+            self.rows = [tuple(map(float, row)) for row in self.stored["rows"]]
+            self.history()
+        except (KeyError, ValueError, TypeError) as error:
+            raise CourseError(f"{self.path / runs.PROGRESS}: is damaged; train again with --overwrite") from error
         self.epoch = len(self.rows)
         return self.epoch
 
@@ -189,8 +187,8 @@ class Keeper(keras.callbacks.Callback):
         optimizer = [np.asarray(variable) for variable in self.model.optimizer.variables]
         runs.save_progress(
             self.path / runs.PROGRESS, about=np.array(repr(self.about)), rows=np.array(self.rows),
-            best_loss=np.array(self.best_loss), **_numbering("weights", weights),
-            **_numbering("best", self.best_weights), **_numbering("optimizer", optimizer))
+            best_loss=np.array(self.best_loss), **runs.numbering("weights", weights),
+            **runs.numbering("best", self.best_weights), **runs.numbering("optimizer", optimizer))
         write_csv(self.path / runs.HISTORY, self.history())
 
     def history(self):
@@ -223,10 +221,3 @@ class Bar(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         self.bar.close()
 
-
-def _numbering(name, arrays):
-    return {f"{name}/{number:03d}": array for number, array in enumerate(arrays)}
-
-
-def _numbered(stored, name):
-    return [stored[key] for key in sorted(stored) if key.startswith(f"{name}/")]

@@ -12,7 +12,7 @@ from lvlab import display, evaluation, widgets
 
 @pytest.fixture(scope="module")
 def slices(phantom_folder):
-    return lvlab.load(phantom_folder).test
+    return lvlab.load(phantom_folder).training
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_slice_browser_redraws_when_a_control_moves(slices, prediction):
     box = widgets.slice_browser(slices, prediction)
     patient, phase, place, show, opacity, picture = box.children
     before = picture.value
-    assert before.startswith(b"\x89PNG")
+    assert bytes(before).startswith(b"\x89PNG")
     for control, value in ((opacity, 0.9), (show, "both"), (patient, patient.options[-1]), (phase, phase.options[-1])):
         control.value = value
         assert picture.value != before

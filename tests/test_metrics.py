@@ -9,7 +9,7 @@ from lvlab import metrics
 
 FOUR = ("precision", "recall", "dice", "jaccard")
 REFERENCE = {"precision": precision_score, "recall": recall_score, "dice": f1_score, "jaccard": jaccard_score}
-stacks = st.tuples(st.integers(1, 4), st.integers(1, 6), st.integers(1, 6)).flatmap(
+stacks = st.tuples(st.integers(1, 4), st.integers(1, 6), st.integers(2, 6)).flatmap(
     lambda shape: st.tuples(*[arrays(np.uint8, shape, elements=st.integers(0, 1))] * 2))
 
 

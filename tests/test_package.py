@@ -52,8 +52,9 @@ def test_every_name_that_lvlab_hands_on_exists():
 def test_a_room_imports_only_from_rooms_above_it():
     floors = [["files", "slices", "metrics", "recipes", "backend", "anatomy", "scanner"], ["unet", "augment"],
               ["folder", "runs"],
-              ["phantom", "sunnybrook", "audit", "training", "evaluation"], ["display", "segmenting"],
-              ["widgets", "report", "doctor"], ["__main__"]]
+              ["phantom", "sunnybrook", "audit", "training", "evaluation"],
+              ["crossval", "pretraining", "display", "segmenting"],
+              ["widgets", "report", "doctor", "benchmark"], ["__main__"]]
     floor_of = {room: floor for floor, rooms in enumerate(floors) for room in rooms}
     for path in (PROJECT / "lvlab").glob("*.py"):
         if path.stem == "__init__":
@@ -79,10 +80,11 @@ def test_a_spoilt_metric_turns_the_tests_red(tmp_path):
 
 def test_a_spoilt_stored_output_turns_nbval_red(tmp_path):
     notebook = nbformat.read(PROJECT / "notebooks" / "01_explore_data.ipynb", 4)
-    plain = nbformat.v4.new_code_cell("import lvlab\nlvlab.dice([[1, 1], [0, 0]], [[1, 0], [0, 0]])", execution_count=1)
+    source = "import lvlab\nlvlab.dice([[1, 1], [0, 0]], [[1, 0], [0, 0]])"
     for name, stored in (("sound", "0.6666666666666666"), ("spoilt", "0.75")):
         output = nbformat.v4.new_output("execute_result", {"text/plain": stored}, execution_count=1)
-        small = nbformat.v4.new_notebook(metadata=notebook.metadata, cells=[plain | {"outputs": [output]}])
+        cell = nbformat.v4.new_code_cell(source, execution_count=1, outputs=[output])
+        small = nbformat.v4.new_notebook(metadata=notebook.metadata, cells=[cell])
         nbformat.write(small, tmp_path / f"{name}.ipynb")
     nbval = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", "--nbval-current-env"]
     assert python(*nbval, tmp_path / "sound.ipynb", cwd=tmp_path).returncode == 0

@@ -1,0 +1,283 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 1 · Explore the data
+#
+# Before a network learns from images, *you* should. This notebook takes one cardiac MR slice from the file to the
+# array that the network will see, and then looks at all the others.
+#
+# **You will learn**
+# - what a DICOM file knows about its image, and what it knows about the patient;
+# - to crop and to normalise an image, first by hand, then with `lvlab`;
+# - why image and mask are paired by *name*, and what happens when they are not;
+# - how the left ventricle changes from base to apex and from end-diastole to end-systole;
+# - why patients, not slices, are divided into training and validation.
+#
+# **Time:** 20 minutes to read; the computer needs about 10 seconds on two CPU cores. **Memory:** below 1 GB.
+#
+# **You need:** nothing but this course. Without data of your own you work with *phantoms*: synthetic patients, drawn
+# by a program. They look like MR, no one's privacy is at stake, and their masks are exact.
+
+# %% [markdown]
+# ## The course folder
+#
+# Images and masks live in one folder. To use your own, put it into `data/`, or start Jupyter with
+# `LVLAB_DATA=/path/to/folder`, or change one line of the next cell: `folder = pathlib.Path("/path/to/folder")`.
+# Everything below works on it unchanged. Where there is none, phantoms are made first.
+
+# %%
+import lvlab
+
+folder = lvlab.course_folder()
+if folder.name == "phantom" and not folder.exists():
+    lvlab.phantom.write(folder)
+
+# %% [markdown]
+# `training/` holds pairs: `NAME.dcm` is an image, `NAME.png` the mask that an expert (or the phantom's program) drew
+# on it. `test/` keeps its masks apart, in `test/GT/`. GT means *ground truth*.
+
+# %%
+for part in ("training", "test", "test/GT"):
+    files = sorted(file.name for file in (folder / part).glob("*.*"))
+    print(f"{part:9} {len(files):4} files  {', '.join(files[:2])}")
+
+# %% [markdown]
+# ## One slice: what the file knows
+#
+# Medical images come as DICOM: pixels plus hundreds of possible *tags*. `pydicom` reads both. We take the first
+# training image.
+
+# %%
+import pydicom
+
+image_path, mask_path = lvlab.folder.pair_files(folder, "training")[0]
+dicom = pydicom.dcmread(image_path)
+image_path.name
+
+# %% [markdown]
+# A few tags matter to us. `PixelSpacing` is the distance between the centres of neighbouring rows and of neighbouring
+# columns in mm: without it, an area is a number of pixels and nothing more. `ImagePositionPatient` says where the
+# slice lies in the patient.
+
+# %%
+for tag in ("Modality", "Rows", "Columns", "PixelSpacing", "SliceThickness", "ImagePositionPatient", "TriggerTime"):
+    print(f"{tag:21} {dicom.get(tag, '(absent)')}")
+
+# %% [markdown]
+# **Look:** a slice is many times thicker than a pixel is wide. One pixel is not a little cube, but a little matchstick
+# that averages everything along its length. Near the apex, where the heart tapers, blood and muscle mix in it:
+# *partial volume*.
+
+# %% [markdown]
+# ## What the file knows about the patient
+#
+# Other tags can identify a person. We print only *whether* they are filled, never what they say. Do the same with
+# files that you are given, before you copy them anywhere.
+
+# %%
+for tag in ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "InstitutionName", "StudyDate"):
+    print(f"{tag:17} {'filled' if str(dicom.get(tag, '')).strip() else 'empty'}")
+
+# %% [markdown]
+# **Look:** *filled* is not yet an alarm. In a well pseudonymised file the name is a code, such as `phantom-01`, and
+# the date is made up. You have to look in order to know.
+
+# %% [markdown]
+# ## The pixels
+#
+# `read_dicom` returns the pixel array as the tags want it to be read (rescaled; inverted where black means bright).
+
+# %%
+pixels = lvlab.folder.read_dicom(image_path).pixels
+print(f"{pixels.shape[0]} rows, {pixels.shape[1]} columns, grey values {pixels.min():.0f} to {pixels.max():.0f}")
+
+# %% [markdown]
+# MR grey values have no unit. Another scanner, another coil, another day, and the same blood has another number. Keep
+# this in mind for the normalisation.
+
+# %% [markdown]
+# ## Crop: keep the middle
+#
+# Short-axis slices are planned with the heart near the centre. The network gets the central 128 × 128 pixels: less to
+# compute, less to confuse. By hand it takes two lines (where a frame is smaller, we take its shorter side).
+
+# %%
+side = min(128, *pixels.shape)
+top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
+crop = pixels[top:top + side, left:left + side]
+lvlab.display.gallery([pixels, crop], ["The whole frame", f"Its middle, {side} × {side}"])
+
+# %% [markdown]
+# `lvlab.centre_crop` does the same. It also returns the corner, so that a mask can be put back into the full frame,
+# and it pads frames that are too small.
+
+# %%
+import numpy as np
+
+same, corner = lvlab.centre_crop(pixels, side)
+np.array_equal(crop, same)
+
+# %% [markdown]
+# ## Normalise: one grey scale for all
+#
+# We map the 5th percentile of the crop to 0, the 95th to 1, and clip the rest. Why percentiles, not minimum and
+# maximum? A single very bright pixel would otherwise press all tissue into a narrow dark band.
+
+# %%
+low, high = np.percentile(crop, [5, 95])
+normalised = np.clip((crop - low) / (high - low), 0, 1)
+np.allclose(normalised, lvlab.normalise(crop), atol=1e-6)
+
+# %% [markdown]
+# `lvlab.normalise` adds one precaution. In an image without contrast both percentiles are equal, and our line would
+# divide 0 by 0: `lvlab` returns zeros instead.
+
+# %%
+lvlab.display.histograms(crop, normalised)
+
+# %% [markdown]
+# **Look:** the shape stays; only the scale changes. The tall bars at 0 and 1 are the clipped 5 % at each end. Mind the
+# logarithmic axis.
+
+# %% [markdown]
+# ## The mask
+#
+# The mask marks the *cavity* of the left ventricle, the blood inside. The muscle round it is outside. Papillary
+# muscles, the dark spots in the cavity, count as inside; that is the convention of the Sunnybrook data.
+
+# %%
+mask = lvlab.centre_crop(lvlab.folder.read_mask(mask_path), side)[0]
+lvlab.display.gallery([normalised, mask, normalised], ["Image", "Mask", "Image and the mask's outline"],
+                      [mask * 0, mask * 0, mask])
+
+# %% [markdown]
+# ## All slices at once
+#
+# `lvlab.load` does all of this for each pair. The result is a `SliceSet`: images, masks, and a table with one row per
+# slice.
+
+# %%
+data = lvlab.load(folder)
+training = data.training
+print(training)
+training.table.drop(columns=["name", "crop"]).head(4).round(2)
+
+# %% [markdown]
+# The first image is the one that we made by hand.
+
+# %%
+np.allclose(training.images[0, ..., 0], lvlab.normalise(lvlab.centre_crop(pixels)[0]))
+
+# %% [markdown]
+# ## Pair by name, never by position
+#
+# A tempting shortcut: list all images, list all masks, and let the first belong to the first. But the order of a
+# listing is not guaranteed; two listings can differ. Suppose the masks come in some other order, and score them
+# against the right ones. *Dice* is 1 where two masks agree and 0 where they share no pixel (notebook 3 builds it).
+
+# %%
+another_order = np.random.default_rng(1).permutation(len(training))
+mispaired = lvlab.dice(training.masks, training.masks[another_order])
+print(f"mean Dice {np.nanmean(mispaired):.2f}; {np.mean(mispaired < 0.01):.0%} of the slices score 0")
+
+# %% [markdown]
+# **Look:** every mask is perfect, and the score is a disaster. Nothing crashed and no message appeared. If a score is
+# strangely low, suspect the pairing before the network. `lvlab.load` pairs by name and refuses a folder in which a
+# partner is missing.
+
+# %% [markdown]
+# ## From base to apex, at ED and ES
+#
+# The heart is imaged in parallel slices across its long axis: from the *base*, at the valves, to the *apex*, its tip.
+# Each level is filmed over the heartbeat. Two moments count: *end-diastole* (ED), when the ventricle is full, and
+# *end-systole* (ES), when it has emptied.
+
+# %%
+patient = training.patients()[0]
+lvlab.display.show_patient(training, patient)
+
+# %% [markdown]
+# **Look:** follow one column from ED to ES: the cavity shrinks and the wall thickens. Follow one row: towards the apex
+# only a few pixels are left. Where would *you* find it hardest to draw the outline?
+
+# %%
+lvlab.display.area_by_level(training, patient)
+
+# %% [markdown]
+# Area is the number of pixels times the two spacings. By hand, for the first slice, and by `lvlab`:
+
+# %%
+spacing_mm = training.table.row_spacing_mm[0], training.table.col_spacing_mm[0]
+by_hand = training.masks[0].sum() * spacing_mm[0] * spacing_mm[1]
+bool(np.isclose(by_hand, lvlab.metrics.area_mm2(training.masks[0], *spacing_mm), equal_nan=True))
+
+# %% [markdown]
+# Areas from base to apex, times the distance between levels, give the volume. From the volumes at ED and ES comes the
+# *ejection fraction*, one of the most used numbers in cardiology. That is why people segment ventricles.
+
+# %% [markdown]
+# ## Class balance
+#
+# What share of the pixels is cavity? And imagine a lazy network that always answers "no cavity here": how many pixels
+# does it get right?
+
+# %%
+print(f"A network that finds nothing is right in {1 - training.masks.mean():.1%} of the pixels.")
+lvlab.display.class_balance(training)
+
+# %% [markdown]
+# **Look:** accuracy would praise a network that does nothing. This is why segmentation is scored by *overlap*, and why
+# the network is trained on overlap too (notebook 2).
+
+# %% [markdown]
+# ## Split by patient
+#
+# A network is judged on images that it has not seen. But what counts as *not seen*? Let us correlate every image with
+# every other. Each box is one patient.
+
+# %%
+lvlab.display.similarity(training)
+
+# %% [markdown]
+# **Look:** inside the boxes images are alike: the same chest, the same scanner, the next level. If some slices of a
+# patient were used to train and their neighbours to validate, the network could answer from memory. So whole patients
+# go to one side.
+
+# %%
+train, val = training.split_by_patient(0.2, seed=0)
+print(f"training {len(train)} slices, validation {len(val)}; "
+      f"patients on both sides: {len(set(train.patients()) & set(val.patients()) - {''})}")
+
+# %% [markdown]
+# A share of 0.2 is what we asked for. Patients come whole, so a little more may be taken.
+
+# %% [markdown]
+# ## Browse
+#
+# One function draws a slice with its mask:
+
+# %%
+lvlab.display.slice_view(training, row=0, opacity=0.4)
+
+# %% [markdown]
+# The browser calls this same function whenever you move a control. Find the slice with the smallest cavity, and set
+# the opacity to 0: would you have seen it? (The browser needs a running kernel: run the cell.)
+
+# %% tags=["nbval-ignore-output"]
+lvlab.widgets.slice_browser(training)
+
+# %% [markdown]
+# ## What to take along
+#
+# - Spacing gives pixels their size; grey values have no unit, so normalise.
+# - Crop and normalise every image in the same way, in training and ever after.
+# - Pair by name. Split by patient.
+# - Few pixels are cavity: look at overlap, not at accuracy.
+#
+# **Next:** in `02_train_unet` a network learns to draw the mask.

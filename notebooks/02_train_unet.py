@@ -1,0 +1,267 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 2 · Train a U-Net
+#
+# A network with millions of numbers in it learns to draw the left ventricle's cavity. You will see what those numbers
+# do, what "learning" tries to improve, and then you will train it, here and now.
+#
+# **You will learn**
+# - what a convolution computes, and how two of them make the U-Net's block;
+# - how the U is put together, and where its parameters sit;
+# - the soft Dice loss, by hand;
+# - what augmentation is for;
+# - to read learning curves.
+#
+# **Time:** 30 minutes to read; the computer needs about two minutes on two CPU cores, most of it for the training
+# (about four where the processor has no 16-bit arithmetic). **Memory:** about 1.5 GB.
+#
+# **You need:** notebook 1, to know the data. No GPU.
+
+# %%
+import numpy as np
+
+import lvlab
+
+folder = lvlab.course_folder()
+if folder.name == "phantom" and not folder.exists():
+    lvlab.phantom.write(folder)
+
+# %% [markdown]
+# As in notebook 1, whole patients are kept for validation.
+
+# %%
+training = lvlab.load(folder).training
+train, val = training.split_by_patient(0.2, seed=0)
+print(f"{len(train)} slices to learn from, {len(val)} to validate on")
+
+
+# %% [markdown]
+# ## A convolution by hand
+#
+# A 3 × 3 convolution looks at each pixel's neighbourhood: nine shifted copies of the image, each multiplied by a
+# weight, are added up. *ReLU* then replaces what is negative by 0. With several channels in and out, each weight
+# becomes a small matrix.
+
+# %%
+def convolve(x, kernel, bias):
+    height, width = x.shape[:2]
+    padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
+    shifted = [padded[i:i + height, j:j + width] @ kernel[i, j] for i in range(3) for j in range(3)]
+    return np.maximum(sum(shifted) + bias, 0)
+
+
+# %% [markdown]
+# The U-Net's building block is two of these in a row. We take the first block of a fresh network, borrow its (still
+# random) weights, and compute it ourselves.
+
+# %%
+from lvlab.unet import unet
+
+network = unet()
+image = train.images[0]
+first, second = network.get_layer("down1a"), network.get_layer("down1b")
+by_hand = convolve(convolve(image, *first.get_weights()), *second.get_weights())
+by_hand.shape
+
+# %% [markdown]
+# One image went in, 32 came out: 32 *feature maps*. Does Keras agree?
+
+# %%
+from lvlab.backend import keras
+
+block = keras.Model(network.input, second.output)
+np.allclose(by_hand, block.predict_on_batch(image[None])[0], atol=1e-4)
+
+# %% [markdown]
+# A convolution's weights can be counted in your head: 3 × 3 neighbours, times channels in, times channels out, plus
+# one bias per channel out.
+
+# %%
+[(3 * 3 * 1 * 32 + 32) == first.count_params(), (3 * 3 * 32 * 32 + 32) == second.count_params()]
+
+# %% [markdown]
+# ## The U
+#
+# On the way down, *max-pooling* keeps the largest of every 2 × 2 pixels: the image halves, a neuron sees further, and
+# there are more filters to describe what is there. On the way up, *up-convolutions* double the image again. *Skip
+# connections* hand over the fine detail that was lost in the halving
+# ([Ronneberger et al. 2015](https://doi.org/10.1007/978-3-319-24574-4_28)).
+
+# %%
+lvlab.display.draw_unet()
+
+# %% [markdown]
+# Keras prints the same network as a list. Find the blocks (`down`, `bottom`, `join`), the halving (`pool`), the
+# doubling (`up`) and the skips. The last layer squeezes everything into one number between 0 and 1 per pixel: the
+# probability of being cavity.
+
+# %%
+for layer in network.layers:
+    print(f"{layer.name:12} {type(layer).__name__:16} {str(layer.output.shape[1:]):16} {layer.count_params():>10,}")
+
+# %% [markdown]
+# **Look:** most parameters sit at the bottom, where images are tiny and filters many. Halve the number of filters
+# everywhere and about a quarter of the parameters is left. That is one thing our own recipe, `LAB`, does.
+
+# %%
+small = unet(lvlab.LAB.filters)
+print(f"ASSIGNMENT {network.count_params():,} parameters, LAB {small.count_params():,}")
+
+
+# %% [markdown]
+# ## What to improve: the soft Dice loss
+#
+# The Dice coefficient compares two masks: twice their common pixels, divided by the pixels of both. A network answers
+# with *probabilities*, and to learn it needs a score that changes smoothly with them. So products and sums take the
+# place of counting. The loss is 1 minus that; the tiny ε keeps 0/0 away.
+
+# %%
+def soft_dice_loss(truth, probability, epsilon=1e-5):
+    hit = np.sum(truth * probability)
+    return 1 - (2 * hit + epsilon) / (np.sum(truth) + np.sum(probability) + epsilon)
+
+
+# %% [markdown]
+# Three answers to the same slices: perfect, a hesitant one half everywhere, and "nothing".
+
+# %%
+truth = train.masks[:4]
+answers = {"perfect": truth, "one half": np.full_like(truth, 0.5), "nothing": np.zeros_like(truth)}
+for name, answer in answers.items():
+    print(f"{name:9} loss {soft_dice_loss(truth, answer):.3f}")
+
+# %% [markdown]
+# And `lvlab`'s, which Keras can differentiate:
+
+# %%
+[bool(np.isclose(soft_dice_loss(truth, answer), float(lvlab.training.soft_dice_loss(truth, answer)), atol=1e-5))
+ for answer in answers.values()]
+
+# %% [markdown]
+# **A weakness.** Where a network is wrong *and* sure of it, its last layer, the sigmoid, is flat: a small step
+# changes nearly nothing, and the Dice loss does not tell it where to go. `LAB` therefore adds *binary cross-entropy*,
+# which judges every pixel by itself and grows ever steeper the surer a wrong answer is.
+
+# %% [markdown]
+# ## Augmentation: more patients than you have
+#
+# A few patients lie in a few positions, seen by a few scanners. A network learns them by heart in no time. So every
+# time a slice is used, it is turned, mirrored, zoomed, shifted, brightened and made noisy at random; its mask moves
+# with it. Below: one slice, and five draws.
+
+# %%
+from lvlab.backend import tf
+
+pair = train.images[:1], train.masks[:1]
+draws = [pair] + [lvlab.augment.augment(*pair, seed=tf.constant([0, draw])) for draw in range(1, 6)]
+lvlab.display.gallery([np.asarray(image)[0] for image, _ in draws], ["Original", *(f"Draw {n}" for n in range(1, 6))],
+                      [np.asarray(mask)[0] for _, mask in draws])
+
+# %% [markdown]
+# **Look:** is each of them still a believable heart with the right outline? Then the network may learn from it. Would
+# you also accept an image turned inside out, dark for bright? Augmentation says what should *not* matter; choosing it
+# is medical knowledge.
+
+# %% [markdown]
+# ## Two recipes
+#
+# `ASSIGNMENT` is the classical recipe, as this exercise was once set. `LAB` is ours. Here is where they differ:
+
+# %%
+import pandas as pd
+
+recipes = pd.DataFrame({recipe.name: recipe.as_dict() for recipe in (lvlab.ASSIGNMENT, lvlab.LAB)}).astype(str)
+recipes[recipes.assignment != recipes.lab].drop("name")
+
+# %% [markdown]
+# In words: `LAB` has a smaller network, a loss with a slope everywhere, augmentation, a step size that starts high and
+# fades out, and arithmetic in 16 bits where the processor has it. `passes` is how often an epoch sees each slice.
+
+# %% [markdown]
+# ## Train
+#
+# One call does it. The bar shows the Dice on the validation patients after each epoch. Predict first: what will it
+# reach on patients it has never seen?
+
+# %% tags=["nbval-ignore-output"]
+run = lvlab.train(train, val, lvlab.LAB, overwrite=True)
+
+# %% [markdown]
+# Did it work? Training is a little different on every machine, so we ask for a range, not for a number.
+
+# %%
+best = run.history.val_dice.max()
+assert best > 0.7, (
+    f"The best validation Dice is {best:.2f}; above 0.7 was expected. Likely reasons: masks that do not belong to "
+    "their images (go back to notebook 1 and look at some), masks that are empty or inverted, or very few patients. "
+    "On your own data a hard validation patient can be the reason, too: look at the slices below.")
+
+# %% [markdown]
+# ## Learning curves
+#
+# Left the loss, which should fall; right the Dice, which should rise.
+
+# %% tags=["nbval-ignore-output"]
+lvlab.display.learning_curves(run.history)
+
+# %% [markdown]
+# **Look:** read the two lines together.
+# - Both fall: it is still learning.
+# - Training falls, validation rises: it learns the training patients by heart (*overfitting*).
+# - Both stay high: it has not found the cavity at all.
+#
+# With augmentation the validation can even look *better* than the training: training slices are made harder on
+# purpose. The weights of the dotted line, those with the lowest validation loss, are the ones that are kept.
+
+# %% tags=["nbval-ignore-output"]
+print(f"{run.record['train_seconds']:.0f} s of training, kept epoch {run.record['best_epoch']}, "
+      f"arithmetic in {run.record['precision']}")
+run.history.tail(3).round(3)
+
+# %% [markdown]
+# ## What is on disk
+#
+# A run folder holds everything that is needed to repeat and to use the training.
+
+# %%
+sorted(file.name for file in run.path.iterdir())
+
+# %% [markdown]
+# `recipe.json` also records versions, seed and a fingerprint of the data; `logs/` is for TensorBoard. In a terminal in
+# the course's folder, `make tensorboard` opens it in the browser. Try it with two runs to compare.
+
+# %% [markdown]
+# ## See it draw
+#
+# A validation slice, its truth, and what the network found:
+
+# %% tags=["nbval-ignore-output"]
+lvlab.show_overlay(val, run, row=len(val) // 2)
+
+# %% [markdown]
+# The network in fact returns probabilities. Here they are for the same slice, from black (0) to white (1). Where is it
+# unsure?
+
+# %% tags=["nbval-ignore-output"]
+probability = lvlab.predict(run, val)
+lvlab.display.threshold_view(val, probability, row=len(val) // 2)
+
+# %%
+assert probability.shape == val.images.shape
+assert 0 <= probability.min() <= probability.max() <= 1, "A probability lies in [0, 1]: is the last layer a sigmoid?"
+
+# %% [markdown]
+# ## What to take along
+#
+# - A convolution is a weighted sum over neighbours; a U-Net is many of them at several sizes, with shortcuts.
+# - The loss decides what is learnt. Dice looks at overlap; cross-entropy helps where there is none.
+# - Augmentation and a split by patient are what makes it hold on new patients, and what lets you know.
+#
+# **Next:** `03_evaluate` asks how good it is, and how sure we may be of that.

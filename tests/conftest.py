@@ -1,0 +1,26 @@
+"""What several test files share: a phantom course folder, and the real one where it is at hand."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lvlab import phantom
+from lvlab.files import PROJECT
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+@pytest.fixture(scope="session")
+def phantom_folder(tmp_path_factory):
+    """A small course folder: 3 patients to train on, 1 to test on."""
+    return phantom.write(tmp_path_factory.mktemp("data") / "phantom", patients=4, seed=1, quiet=True)
+
+
+@pytest.fixture(scope="session")
+def real_folder():
+    """The real course folder: LVLAB_REAL_DATA, else the one beside the checkout."""
+    folder = Path(os.environ.get("LVLAB_REAL_DATA") or PROJECT.parent / "shared" / "data" / "sunnybrook_course")
+    if not (folder / "training").is_dir():
+        pytest.skip(f"no real patients at {folder}; set LVLAB_REAL_DATA to a course folder")
+    return folder

@@ -1,0 +1,76 @@
+"""Cross-validation by patient, pre-training's slices, and starting from the shipped weights."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import lvlab
+from lvlab import crossval, phantom, runs
+from lvlab.files import CourseError
+from lvlab.pretraining import phantom_slices
+from lvlab.recipes import LAB, LAB_FROM_PHANTOM
+from tests.test_slices import made_of
+
+
+@given(st.lists(st.sampled_from("abcdefg"), min_size=2, max_size=30), st.data())
+def test_folds_test_every_patient_exactly_once(patients, data):
+    slices = made_of(patients)
+    count = len(set(patients))
+    if count < 2:
+        return
+    folds = data.draw(st.one_of(st.just("patient"), st.integers(2, count)))
+    tested = [patient for group in crossval.folds_of(slices, folds).values() for patient in group]
+    assert sorted(tested) == sorted(set(patients))
+
+
+def test_one_patient_cannot_be_cross_validated():
+    with pytest.raises(CourseError, match="two patients"):
+        crossval.folds_of(made_of("aaa"))
+
+
+def test_cross_validation_scores_every_slice_once_a_seed_and_resumes(phantom_folder, tmp_path, capsys):
+    course = lvlab.load(phantom_folder)
+    tiny = replace(LAB, filters=(2, 4), epochs=1, passes=1)
+    slices = crossval.everyone(course)
+    table, summary = crossval.cross_validate(slices, tiny, tmp_path / "cv", folds=2, quiet=True)
+    assert sorted(table.name) == sorted(slices.table.name) and summary["n"] == len(slices)
+    assert (tmp_path / "cv" / "seed0-fold-1" / "model.keras").exists()
+    for fold, group in crossval.folds_of(slices, 2).items():
+        record = runs.open_run(tmp_path / "cv" / f"seed0-{fold}").record
+        assert not set(group) & {*record["training_patients"], *record["validation_patients"]}
+    with pytest.raises(CourseError, match="already exists"):
+        crossval.cross_validate(slices, tiny, tmp_path / "cv", folds=2)
+    capsys.readouterr()
+    again, _ = crossval.cross_validate(slices, tiny, tmp_path / "cv", folds=2, resume=True, quiet=True)
+    assert capsys.readouterr().out.count("opened") == 2
+    np.testing.assert_allclose(again.dice, table.dice)
+
+
+def test_phantom_slices_made_on_all_cores_equal_those_made_in_one():
+    made = phantom_slices(120, seed=3, quiet=True)
+    images, masks = phantom.random_slices(30, seed=3, start=90)
+    np.testing.assert_array_equal(made.images[90:], images.astype(np.float16))
+    np.testing.assert_array_equal(made.masks[90:], masks)
+
+
+def test_shipped_weights_start_a_training_and_were_made_on_phantoms_only():
+    record = runs.shipped_run().record
+    assert record["recipe"]["name"] == "phantom" and record["versions"] and record["data_fingerprint"]
+    assert (runs.SHIPPED / runs.WEIGHTS).stat().st_size < 8e6
+    assert sum(array.size for array in runs.shipped_weights(LAB_FROM_PHANTOM)) == record["parameters"]
+    with pytest.raises(CourseError, match="start from scratch"):
+        runs.shipped_weights(replace(LAB_FROM_PHANTOM, filters=(4, 8)))
+
+
+def test_shipped_weights_find_the_ventricle_of_phantoms_they_never_saw(phantom_folder):
+    scores = lvlab.evaluate(runs.shipped_run(), lvlab.load(phantom_folder).test)
+    assert scores.dice.mean() > 0.85
+
+
+@pytest.mark.real
+def test_shipped_weights_find_the_ventricle_of_real_patients(real_folder):
+    scores = lvlab.evaluate(runs.shipped_run(), crossval.everyone(lvlab.load(real_folder)))
+    assert scores.dice.mean() >= 0.90 and (scores.dice < 0.5).sum() <= 1

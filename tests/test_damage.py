@@ -1,0 +1,174 @@
+"""A damaged run folder is refused with a reason, and nothing in it is ever executed."""
+
+import json
+import pickle
+import shutil
+import zipfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import lvlab
+from lvlab import runs, training
+from lvlab.__main__ import main
+from lvlab.backend import keras
+from lvlab.files import CourseError
+from tests import samples
+
+TINY = replace(lvlab.LAB, filters=(2, 4), batch_size=4, epochs=2, passes=1, augmentation="none", precision="float32")
+
+
+class Stop(Exception):
+    """Raised where a kill would fall."""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A course folder, a finished run, and one stopped after its first epoch."""
+    place = tmp_path_factory.mktemp("damage")
+    slices = lvlab.load(samples.course(place / "course", pairs=5)).training
+    split = slices.split_by_patient(0.3)
+    training.train(*split, TINY, place / "run", quiet=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "write_csv", _stop)
+        with pytest.raises(Stop):
+            training.train(*split, TINY, place / "half", quiet=True)
+    return place, split
+
+
+def _stop(*_):
+    raise Stop
+
+
+class Trap:
+    """Pickled into a file, it would leave a mark when unpickled."""
+
+    def __reduce__(self):
+        return (open, ("/tmp/lvlab-was-unpickled", "w"))
+
+
+def halve(path):
+    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+
+
+def spoil_weights(path):
+    """Keep the zip sound and cut the weights inside."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content[:len(content) // 2] if name.endswith(".h5") else content)
+
+
+def with_lambda(path):
+    """A network with a Lambda layer: code inside a file."""
+    layer = keras.layers.Lambda(lambda x: x * 2, output_shape=(128, 128, 1))
+    keras.Sequential([keras.Input((128, 128, 1)), layer]).save(path)
+
+
+def another_network(path):
+    keras.Sequential([keras.Input((128, 128, 1)), keras.layers.Conv2D(1, 1)]).save(path)
+
+
+def pickled(path):
+    with open(path, "wb") as file:
+        np.savez(file, about=np.array([Trap()], dtype=object))
+
+
+DAMAGE = {"halved": halve, "empty": lambda path: path.write_bytes(b""), "text": lambda path: path.write_text("hello"),
+          "a pickle": lambda path: path.write_bytes(pickle.dumps(Trap()))}
+MODEL_DAMAGE = {**DAMAGE, "weights cut": spoil_weights, "a lambda": with_lambda, "another network": another_network}
+PROGRESS_DAMAGE = {**DAMAGE, "pickled arrays": pickled}
+
+
+@pytest.mark.parametrize("damage", MODEL_DAMAGE)
+def test_a_damaged_network_is_refused(place, tmp_path, capsys, damage):
+    run = shutil.copytree(place[0] / "run", tmp_path / "run")
+    MODEL_DAMAGE[damage](run / runs.MODEL)
+    data = str(place[0] / "course")
+    assert main(["evaluate", "--data", data, "--run", str(run), "--out", str(tmp_path / "new")]) == 2
+    line, = capsys.readouterr().err.splitlines()
+    assert f"{run / runs.MODEL}: is damaged or not a U-Net of lvlab" in line and "--overwrite" in line
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_history_is_refused(place, tmp_path, damage):
+    run = shutil.copytree(place[0] / "run", tmp_path / "run")
+    DAMAGE[damage](run / runs.HISTORY)
+    if damage == "halved":
+        (run / runs.HISTORY).write_text("epoch,loss\n1,")
+    with pytest.raises(CourseError, match="cannot be read; train again"):
+        _ = runs.open_run(run).history
+
+
+@pytest.mark.parametrize("damage", PROGRESS_DAMAGE)
+def test_damaged_progress_is_refused(place, tmp_path, damage):
+    half = shutil.copytree(place[0] / "half", tmp_path / "half")
+    PROGRESS_DAMAGE[damage](half / runs.PROGRESS)
+    with pytest.raises(CourseError, match=r"progress.npz: is damaged; train again with --overwrite"):
+        training.train(*place[1], TINY, half, resume=True, quiet=True)
+
+
+@pytest.mark.parametrize("spoilt", ["weights", "best", "optimizer", "rows", "best_loss"])
+def test_progress_with_a_part_missing_or_misshapen_is_refused(place, tmp_path, spoilt):
+    half = shutil.copytree(place[0] / "half", tmp_path / "half")
+    stored = runs.load_progress(half / runs.PROGRESS)
+    first = next(key for key in stored if key.startswith(spoilt))
+    for changed in ({key: value for key, value in stored.items() if key != first}, {**stored, first: np.zeros((2, 2))}):
+        runs.save_progress(half / runs.PROGRESS, **changed)
+        with pytest.raises(CourseError, match=r"progress.npz: is damaged"):
+            training.train(*place[1], TINY, half, resume=True, quiet=True)
+
+
+def test_progress_of_another_recipe_or_data_is_refused(place, tmp_path):
+    half = shutil.copytree(place[0] / "half", tmp_path / "half")
+    with pytest.raises(CourseError, match="was begun with another recipe, seed, precision or data"):
+        training.train(*place[1], TINY, half, seed=5, resume=True, quiet=True)
+
+
+def test_resume_goes_on_after_the_last_epoch_and_clears_what_a_kill_left(place, tmp_path):
+    half = shutil.copytree(place[0] / "half", tmp_path / "half")
+    (half / ".writing-abc.npz").write_bytes(b"half written")
+    run = training.train(*place[1], TINY, half, resume=True, quiet=True)
+    assert list(run.history.epoch) == [1, 2]
+    assert {path.name for path in half.iterdir()} == {"model.keras", "recipe.json", "history.csv", "logs"}
+
+
+def test_killed_between_the_network_and_the_end_resumes_to_the_end(place, tmp_path):
+    run = shutil.copytree(place[0] / "half", tmp_path / "run")
+    training.train(*place[1], TINY, run, resume=True, quiet=True)
+    first = runs.open_run(run).model.get_weights()
+    shutil.copy(place[0] / "half" / runs.PROGRESS, run / runs.PROGRESS)
+    training.train(*place[1], TINY, run, resume=True, quiet=True)
+    again = runs.open_run(run).model.get_weights()
+    assert all(np.allclose(a, b, atol=0.05) for a, b in zip(first, again, strict=True))
+
+
+def test_nothing_was_unpickled():
+    from pathlib import Path
+
+    assert not Path("/tmp/lvlab-was-unpickled").exists()
+
+
+def test_segment_writes_all_masks_in_the_original_frames_or_none(place, tmp_path, monkeypatch):
+    course, run, out = place[0] / "course", place[0] / "run", tmp_path / "masks"
+    from PIL import Image
+
+    def full_disk(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    arguments = ["segment", str(course / "test"), "--run", str(run), "--out", str(out), "--quiet"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "save", full_disk)
+        assert main(arguments) == 2
+    assert list(tmp_path.iterdir()) == []
+    assert main(arguments) == 0
+    masks = sorted(out.glob("*.png"))
+    assert len(masks) == 5 and Image.open(masks[0]).size == (samples.SIDE, samples.SIDE)
+
+
+def test_recipe_json_is_plain_json(place):
+    record = json.loads((place[0] / "run" / runs.RECIPE).read_text())
+    assert record["recipe"]["filters"] == [2, 4] and "Doe" not in json.dumps(record)
