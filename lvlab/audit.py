@@ -15,14 +15,15 @@ from tqdm.auto import tqdm
 
 from lvlab import folder
 from lvlab.files import CourseError, shorten
+from lvlab.folder import size_of
 from lvlab.slices import SIZE, centre_crop
 
 NOTHING = "Nothing to put right."
 IDENTIFYING = ("PatientBirthDate", "PatientBirthTime", "PatientAddress", "PatientTelephoneNumbers", "OtherPatientIDs",
                "PatientMotherBirthName", "InstitutionName", "InstitutionAddress", "InstitutionalDepartmentName",
                "AccessionNumber", "PatientComments")
-NOBODY = re.compile(r"[\s0^*xX.-]*$|19000101$|.*(anon|pseudo|phantom|patient|subject|volunteer|removed|unknown|none"
-                    r"|de-?ident|test)", re.IGNORECASE)
+NOBODY = re.compile(r"[\s0^*xX.-]*$|19000101$|.*\b(anon\w*|pseudo\w*|phantom\w*|patient\w*|subject\w*|volunteer\w*"
+                    r"|de-?ident\w*|removed|unknown|none|test)\b", re.IGNORECASE)
 
 
 class Finding(NamedTuple):
@@ -70,24 +71,22 @@ class Pair:
 def check(path):
     """Audit a course folder: return an Audit. Raises CourseError where there is no course folder."""
     path = folder.need_folder(path)
-    found, pairs, lines = defaultdict(list), [], [f"{path}"]
-    for part in ("training", "test"):
-        if (path / part).is_dir():
-            images, masks, problems = folder.list_pairs(path, part)
-            for problem in problems:
-                found["error", problem.what, problem.remedy].append(problem.path.relative_to(path))
-            own = list(_read_pairs(path, part, images, masks, found))
-            pairs += own
-            lines.append(f"  {part}: {len(images)} images, {len(masks)} masks")
-    known = folder.pseudonyms([pair.image for pair in pairs])
-    lines = _with_descriptions(lines, pairs, known)
-    for pair in pairs:
-        _judge(pair, found)
-    for part in ("training", "test"):
-        own = [pair for pair in pairs if pair.part == part]
+    found, pairs, counts = defaultdict(list), {}, {}
+    for part in (part for part in ("training", "test") if (path / part).is_dir()):
+        images, masks, problems = folder.list_pairs(path, part)
+        for problem in problems:
+            found["error", problem.what, problem.remedy].append(problem.path.relative_to(path))
+        counts[part] = f"  {part}: {len(images)} images, {len(masks)} masks"
+        pairs[part] = list(_read_pairs(path, part, images, masks, found))
+    known = folder.pseudonyms([pair.image for own in pairs.values() for pair in own])
+    lines = [str(path)]
+    for part, own in pairs.items():
+        lines += [counts[part], *_description(own, known)]
         if own and not any(pair.values.any() for pair in own):
             found["error", "every mask is empty", "export the masks again"].append(part)
-    _compare(pairs, known, found)
+        for pair in own:
+            _judge(pair, found)
+    _compare([pair for own in pairs.values() for pair in own], known, found)
     findings = [Finding(level, what, tuple(files), remedy) for (level, what, remedy), files in found.items()]
     return Audit(lines, sorted(findings, key=lambda finding: finding.level))
 
@@ -108,47 +107,31 @@ def _read_pairs(path, part, images, masks, found):
             if values.shape == image.pixels.shape:
                 yield Pair(part, str(label), str(mask_label), image, values, identifying_tags(images[name]))
             else:
-                sizes = f"{_by(values)}, its image {_by(image.pixels)}"
                 found["error", "mask and image differ in size (rows × columns)", "export the pair again"].append(
-                    f"{mask_label} ({sizes})")
+                    f"{mask_label} ({size_of(values)}, its image {size_of(image.pixels)})")
 
 
-def _by(array):
-    return " × ".join(map(str, array.shape))
-
-
-def _with_descriptions(lines, pairs, known):
-    """Add to each part's line what its readable pairs are like."""
-    described = lines[:1]
-    for line in lines[1:]:
-        own = [pair for pair in pairs if line.startswith(f"  {pair.part}:")]
-        patients = Counter(known[pair.image.path][0] or "unknown" for pair in own)
-        phases = Counter(known[pair.image.path][1] for pair in own)
-        described.append(line)
-        if own:
-            named = [f"{patient} ({count})" for patient, count in patients.items()]
-            described.append(f"    {_count(len(patients), 'patient')}: {shorten(named, 6)}")
-            phase = ", ".join(f"{name} {phases[name]}" for name in ("ED", "ES") if phases[name])
-            described.append(f"    frames {_range([_by(pair.values) for pair in own])} px"
-                             f", pixels {_millimetres(own, 'row_spacing_mm', 'col_spacing_mm')}"
-                             f", slices {_millimetres(own, 'slice_thickness_mm')} thick" + (phase and f", {phase}"))
-    return described
+def _description(pairs, known):
+    """Yield the lines that tell what a part's readable pairs are like."""
+    if not pairs:
+        return
+    patients, phases = (Counter(known[pair.image.path][k] for pair in pairs) for k in (0, 1))
+    named = [f"{patient or 'unknown'} ({count})" for patient, count in patients.items()]
+    yield f"    {_count(len(patients), 'patient')}: {shorten(named, 6)}"
+    sizes = sorted({size_of(pair.values) for pair in pairs})
+    size = sizes[0] if len(sizes) == 1 else f"of {len(sizes)} sizes, {sizes[0]} to {sizes[-1]}"
+    phase = "".join(f", {name} {phases[name]}" for name in ("ED", "ES") if phases[name])
+    yield (f"    frames {size} px, pixels {_millimetres(pairs, 'row_spacing_mm', 'col_spacing_mm')}, "
+           f"slices {_millimetres(pairs, 'slice_thickness_mm')} thick{phase}")
 
 
 def _count(number, what):
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _range(values):
-    kinds = sorted(set(values))
-    return kinds[0] if len(kinds) == 1 else f"of {len(kinds)} sizes, {kinds[0]} to {kinds[-1]}"
-
-
 def _millimetres(pairs, *names):
     values = [value for pair in pairs for value in (getattr(pair.image, name) for name in names) if value == value]
-    if not values:
-        return "of unknown size" if len(names) > 1 else "of unknown size,"
-    low, high = (f"{value:.3g}" for value in (min(values), max(values)))
+    low, high = (f"{value:.3g}" for value in (min(values), max(values))) if values else ("unknown", "unknown")
     return f"{low} mm" if low == high else f"{low} to {high} mm"
 
 
@@ -182,10 +165,7 @@ def _judge(pair, found):
 
 
 def kind_of(values):
-    """Return (what, remedy) of a mask with more than one value above 0, else None.
-
-    Labels are few, and two at least fill a 3 × 3 square somewhere; other values are soft edges.
-    """
+    """Return (what, remedy) of a mask with several values above 0: labels if few and 3 × 3 wide, else soft edges."""
     above = np.unique(values[values > 0])
     if len(above) < 2:
         return None
@@ -197,25 +177,27 @@ def kind_of(values):
 def identifying_tags(path):
     """Return the names of a DICOM file's tags that may identify a person; the values stay here.
 
-    A person's name is none where it says so (anonymous …), holds a digit, equals the PatientID or
-    begins the file's name; a date or text is none where it is blank or all zeros.
+    A person's name is harmless where it says so (anonymous …) or is one word that holds a digit, equals
+    the PatientID or begins the file's name; a date or text where it is blank or all zeros.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dataset = pydicom.dcmread(path, stop_before_pixels=True)
-        pseudonym = str(dataset.get("PatientID") or "").strip()
-        tags = []
-        for element in dataset.iterall():
-            value = str(element.value or "").strip()
-            if element.VR == "PN":
-                own = value == pseudonym or Path(path).stem.lower().startswith(value.lower()) or re.search(r"\d", value)
-                if own and "^" not in value:
-                    continue
-            elif element.keyword not in IDENTIFYING:
-                continue
-            if not NOBODY.match(value):
-                tags.append(element.keyword or str(element.tag))
+        try:
+            tags = [element.keyword or str(element.tag) for element in dataset.iterall()
+                    if _identifies(element, str(dataset.get("PatientID") or "").strip(), Path(path).stem)]
+        except Exception:  # pydicom raises several kinds on a damaged tag
+            tags = ["(damaged)"]
     return tuple(dict.fromkeys(tags))
+
+
+def _identifies(element, pseudonym, stem):
+    value = str(element.value or "").strip()
+    if element.VR == "PN":
+        own = value == pseudonym or stem.lower().startswith(value.lower()) or re.search(r"\d", value)
+        if own and not re.search(r"[\^\s]", value):
+            return False
+    return (element.VR == "PN" or element.keyword in IDENTIFYING) and not NOBODY.match(value)
 
 
 def _compare(pairs, known, found):
@@ -223,7 +205,7 @@ def _compare(pairs, known, found):
     sides, copies = defaultdict(set), defaultdict(list)
     for pair in pairs:
         sides[known[pair.image.path][0]].add(pair.part)
-        copies[_by(pair.values), hashlib.sha256(pair.image.pixels.tobytes()).digest()].append(pair)
+        copies[size_of(pair.values), hashlib.sha256(pair.image.pixels.tobytes()).digest()].append(pair)
     for patient in sorted(patient for patient, parts in sides.items() if patient and len(parts) > 1):
         found["warning", "patient is in training and in test", "keep each patient on one side, or scores will be "
               "too good to be true"].append(patient)

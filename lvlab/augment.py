@@ -5,54 +5,75 @@ resampling: four separate layers would cost three times as much and blur four ti
 """
 
 import math
+from dataclasses import dataclass
 
 from lvlab.backend import tf
 
-ROTATION = math.pi      # radians either way: hearts lie at every angle between scanners
-ZOOM = 0.25             # a factor of 1 ± this
-SHIFT = 0.12            # of the image's side
-GAMMA = 0.5             # exponent between exp(-this) and exp(this)
-NOISE = 0.04            # standard deviation at most, of the grey range
 
 
-def augment(images, masks, seed):
+@dataclass(frozen=True)
+class Strength:
+    """How far augmentation goes: every draw is uniform in plus or minus these."""
+
+    rotation: float = math.pi   # radians: hearts lie at every angle between scanners
+    zoom: float = 0.25          # a factor of 1 ± this
+    shift: float = 0.12         # of the image's side
+    gamma: float = 0.5          # exponent between exp(-this) and exp(this)
+    shading: float = 0.0        # brightness tilts by exp(± this) from side to side, as near a coil
+    noise: float = 0.04         # standard deviation at most, of the grey range
+
+
+STRENGTHS = {"full": Strength(), "strong": Strength(zoom=0.4, gamma=0.6, shading=0.6, noise=0.06)}
+
+
+def augment(images, masks, seed, strength="full"):
     """Return changed copies of a batch: float32 (b, h, w, 1) images in [0, 1] and masks in {0, 1}.
 
-    seed : int32 tensor (2,); the same seed gives the same change.
+    seed : int32 tensor (2,); the same seed gives the same change. strength : a key of `STRENGTHS`.
     """
+    strength = STRENGTHS[strength]
     seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 2), num=2)
-    images, masks = warp(images, masks, seeds[0])
-    return change_intensity(images, seeds[1]), masks
+    images, masks = warp(images, masks, seeds[0], strength)
+    return change_intensity(images, seeds[1], strength), masks
 
 
-def warp(images, masks, seed):
+def warp(images, masks, seed, strength):
     """Turn, flip, zoom and shift images and masks alike, by one resampling; edges are mirrored."""
     shape = tf.shape(images)
-    transforms = _affine(shape[0], tf.cast(shape[1], tf.float32), tf.cast(shape[2], tf.float32), seed)
+    transforms = _affine(shape[0], tf.cast(shape[1], tf.float32), tf.cast(shape[2], tf.float32), seed, strength)
     both = tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.concat([images, masks], -1), transforms=transforms, output_shape=shape[1:3],
         fill_value=0.0, interpolation="BILINEAR", fill_mode="REFLECT")
     return both[..., :1], tf.cast(both[..., 1:] >= 0.5, tf.float32)
 
 
-def _affine(count, height, width, seed):
+def _affine(count, height, width, seed, strength):
     """Return (count, 8) maps from output to input pixels, each about the image's centre."""
     draw = tf.random.stateless_uniform((6, count), seed, -1, 1)
-    angle, zoom, stretch = draw[0] * ROTATION, 1 + draw[1] * ZOOM, 1 + draw[2] * ZOOM / 3
+    angle, zoom, stretch = draw[0] * strength.rotation, 1 + draw[1] * strength.zoom, 1 + draw[2] * strength.zoom / 3
     flip = tf.where(draw[3] < 0, -1.0, 1.0)
     a, b = tf.cos(angle) * zoom * stretch * flip, -tf.sin(angle) * zoom / stretch
     c, d = tf.sin(angle) * zoom * stretch * flip, tf.cos(angle) * zoom / stretch
     x, y = (width - 1) / 2, (height - 1) / 2
-    right, down = draw[4] * SHIFT * width, draw[5] * SHIFT * height
+    right, down = draw[4] * strength.shift * width, draw[5] * strength.shift * height
     zero = tf.zeros_like(angle)
     return tf.stack([a, b, x - a * x - b * y + right, c, d, y - c * x - d * y + down, zero, zero], -1)
 
 
-def change_intensity(images, seed):
+def change_intensity(images, seed, strength):
     """Change gamma, contrast, brightness and noise of each image; the result stays in [0, 1]."""
     seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 2), num=2)
     draw = tf.random.stateless_uniform((4, tf.shape(images)[0], 1, 1, 1), seeds[0], -1, 1)
-    images = tf.pow(images, tf.exp(draw[0] * GAMMA))
+    images = tf.pow(images, tf.exp(draw[0] * strength.gamma))
     images = (images - 0.5) * (1 + 0.2 * draw[1]) + 0.5 + 0.1 * draw[2]
+    images *= _shading(tf.shape(images), seeds[1], strength.shading) if strength.shading else 1.0
     noise = tf.random.stateless_normal(tf.shape(images), seeds[1])
-    return tf.clip_by_value(images + noise * NOISE * tf.maximum(draw[3], 0), 0, 1)
+    return tf.clip_by_value(images + noise * strength.noise * tf.maximum(draw[3], 0), 0, 1)
+
+
+def _shading(shape, seed, most):
+    """Return smooth brightness (b, h, w, 1), 1 at the centre, tilted in a random direction."""
+    tilt = tf.random.stateless_uniform((2, shape[0], 1, 1, 1), seed, -most, most)
+    down = tf.reshape(tf.linspace(-1.0, 1.0, shape[1]), (1, -1, 1, 1))
+    across = tf.reshape(tf.linspace(-1.0, 1.0, shape[2]), (1, 1, -1, 1))
+    return tf.exp(tilt[0] * down + tilt[1] * across)

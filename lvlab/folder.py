@@ -5,6 +5,7 @@ Images and masks are paired by name, never by position, and anything missing is 
 
 import os
 import re
+import textwrap
 import unicodedata
 import warnings
 from collections import Counter
@@ -23,7 +24,7 @@ from lvlab.slices import COLUMNS, SIZE, SliceSet, centre_crop, normalise
 
 NAME_PATTERN = re.compile(r"(?P<patient>.+)_s(?P<level>\d+)_(?P<phase>ED|ES)_im(?P<instance>\d+)$")
 IMAGE_ENDINGS = (".dcm", ".dicom", ".ima")
-MOST_PIXELS = 2**26
+MOST_PIXELS = 2**24
 CODEC_HELP = ("its compressed pixels need a decoder: pip install 'lvlab[codecs]' for JPEG 2000, and for "
               "JPEG and JPEG-LS also pip install pylibjpeg-libjpeg (GPL-3)")
 
@@ -39,7 +40,7 @@ class CourseFolder:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong with one file or folder: `what` is wrong and the `remedy`."""
+    """Something wrong with a file or folder, and the remedy."""
 
     path: Path
     what: str
@@ -81,9 +82,8 @@ def course_folder():
 def load(path, size=SIZE, need=("training", "test")):
     """Read a course folder into SliceSets of size × size centre crops, normalised to [0, 1].
 
-    Raises CourseError, in one line, where the folder, a partner of a pair or a readable file is
-    missing. `need` names the parts that must not fail; a part named there may still be absent as
-    long as one part is present.
+    `need` names the parts to read; one of them at least must be there. Raises CourseError, in one line,
+    where the folder, a partner of a pair or a readable file is missing.
     """
     path = need_folder(path, need)
     pairs = {part: pair_files(path, part) for part in need if (path / part).is_dir()}
@@ -196,9 +196,9 @@ def _read_dicom(path, file):
         raise CourseError(f"{path}: its pixels are not a finite 2-D image; export it again")
     if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
         pixels = pixels.max() + pixels.min() - pixels
-    row_mm, col_mm = map(_positive, _numbers(dataset.get("PixelSpacing"), 2))
-    thickness_mm, = map(_positive, _numbers([dataset.get("SliceThickness")], 1))
-    return DicomSlice(path, pixels, row_mm, col_mm, thickness_mm, _patient_key(dataset), _position(dataset))
+    spacing_mm = _numbers(dataset.get("PixelSpacing"), 2) + _numbers([dataset.get("SliceThickness")], 1)
+    sound_mm = (number if 0 < number < 1000 else float("nan") for number in spacing_mm)
+    return DicomSlice(path, pixels, *sound_mm, _patient_key(dataset), _position(dataset))
 
 
 def _decoded(path, dataset):
@@ -223,10 +223,6 @@ def _numbers(value, count):
     except (TypeError, ValueError):
         numbers = []
     return numbers if len(numbers) == count else [float("nan")] * count
-
-
-def _positive(number):
-    return number if 0 < number < 1000 else float("nan")
 
 
 def _patient_key(dataset):
@@ -281,9 +277,8 @@ def _labels(image):
 def pseudonyms(slices):
     """Return {path: (patient, phase, level)} for DicomSlices.
 
-    Names that lvlab writes carry all three. For others the patient is a pseudonym (patient-01 …)
-    shared by slices with one PatientID or series, and the level counts the slice positions of that
-    patient; where nothing tells they are empty and 0.
+    Names that lvlab writes carry all three. For others slices with one PatientID or series share a
+    pseudonym (patient-01 …), and the level counts their positions; where nothing tells: empty and 0.
     """
     named = {s.path: NAME_PATTERN.match(s.path.stem) for s in slices}
     keys = list(dict.fromkeys(s.patient_key for s in slices if not named[s.path] and s.patient_key))
@@ -313,15 +308,14 @@ def _slice_set(rows, known, size):
         table.append((image.path.stem, *known[image.path], image.row_spacing_mm, image.col_spacing_mm,
                       image.slice_thickness_mm, (*corner, *image.pixels.shape)))
     _say_what_is_unknown(rows, known, size)
-    stack = np.stack(images)[..., None]
-    return SliceSet(stack, np.stack(masks)[..., None].astype(np.float32) if masks else None,
-                    pd.DataFrame(table, columns=COLUMNS))
+    masks = np.stack(masks)[..., None].astype(np.float32) if masks else None
+    return SliceSet(np.stack(images)[..., None], masks, pd.DataFrame(table, columns=COLUMNS))
 
 
 def _cropped_mask(mask_path, image, size):
     mask = read_mask(mask_path)
     if mask.shape != image.pixels.shape:
-        raise CourseError(f"{mask_path}: is {_by(mask)}, its image {image.path.name} {_by(image.pixels)} "
+        raise CourseError(f"{mask_path}: is {size_of(mask)}, its image {image.path.name} {size_of(image.pixels)} "
                           "(rows × columns); export the pair again")
     return centre_crop(mask, size)[0]
 
@@ -337,10 +331,10 @@ def _say_what_is_unknown(rows, known, size):
             print(f"Note: {number} of {len(rows)} slices have {what}.")
 
 
-def _by(array):
+def size_of(array):
+    """Return rows × columns in words."""
     return " × ".join(map(str, array.shape))
 
 
 def _short(error):
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 120 else text[:117] + "…"
+    return textwrap.shorten(str(error), 120, placeholder=" …") or type(error).__name__

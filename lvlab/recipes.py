@@ -15,7 +15,7 @@ class Recipe:
     batch_size : slices a step
     epochs : validations; each sees the training slices `passes` times
     passes : passes over the training slices an epoch
-    augmentation : "none", or "full" (see augment.py)
+    augmentation : "none", "full" or "strong" (see augment.py)
     precision : "float32", or "auto" (bfloat16 where the CPU or GPU multiplies it in hardware)
     validation_fraction : share of the slices, whole patients, that the command line holds out
     keep : "best" validation loss, or "last" epoch

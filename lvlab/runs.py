@@ -36,7 +36,8 @@ class Run:
     def history(self):
         """One row per epoch: epoch, loss, dice, val_loss, val_dice, seconds."""
         try:
-            return pd.read_csv(self.path / HISTORY, usecols=["epoch", "loss", "dice", "val_loss", "val_dice", "seconds"])
+            columns = ["epoch", "loss", "dice", "val_loss", "val_dice", "seconds"]
+            return pd.read_csv(self.path / HISTORY, usecols=columns)
         except (OSError, ValueError) as error:
             raise CourseError(f"{self.path / HISTORY}: cannot be read; train again with --overwrite") from error
 

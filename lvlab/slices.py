@@ -53,9 +53,9 @@ class SliceSet:
     def split_by_patient(self, fraction=0.2, seed=0):
         """Split into (rest, validation) so that no patient is on both sides.
 
-        Patients are shuffled by `seed` and taken for validation until it holds `fraction` of the
-        slices, at least one patient. With one patient only, or none known, the last `fraction` of the
-        slices as they come is taken in one block, and said.
+        Patients are shuffled by `seed` and taken for validation as long as this brings its share of
+        the slices closer to `fraction`; at least one is. With one patient only, or none known, the
+        last `fraction` of the slices as they come is taken in one block, and said.
         """
         if not 0 < fraction < 1:
             raise ValueError(f"fraction is {fraction}; it must lie between 0 and 1")
@@ -68,10 +68,12 @@ class SliceSet:
                   "The validation score will be optimistic.")
             validation[-min(len(self) - 1, max(1, round(fraction * len(self)))):] = True
         else:
+            wanted = fraction * len(self)
             for patient in np.random.default_rng(seed).permutation(names)[:-1]:
-                validation |= (self.table.patient == patient).to_numpy()
-                if validation.sum() >= fraction * len(self):
+                more = validation | (self.table.patient == patient).to_numpy()
+                if validation.any() and abs(more.sum() - wanted) > abs(validation.sum() - wanted):
                     break
+                validation = more
         return self.subset(~validation), self.subset(validation)
 
     def fingerprint(self):

@@ -5,13 +5,11 @@ the images, `SCD_ManualContours/CASE/contours-manual/IRCCI-expert/IM-0001-NNNN-i
 the endocardial contours, and `scd_patientdata.csv` says which CASE is which PATIENT.
 
 The half-pixel convention. A contour is a list of x y in pixels, and the release does not say where the
-first pixel's centre lies. Measured on four patients (78 slices, 7,253 contour points, 1-pixel Gaussian
-gradient along the contour's normal, robust fit of one shift and one radial term): the edge of the
-blood sits 0.9 px left of and 0.7 px above where a first centre at (0, 0) would put it, in each
-patient alike (0.6 to 1.1). The two usual conventions near that are (0.5, 0.5), counted from the
-image's corner, and (1, 1), counted from one; the contrast across the contour prefers each in two
-patients. Taken is (0.5, 0.5), which stays closer to the masks that others draw at (0, 0): their mean
-Dice with these is 0.975, the smallest 0.92. A pixel is inside where its centre is inside or on it.
+first pixel's centre lies. Measured on four patients (see data/README.md), the edge of the blood sits
+0.9 px left of and 0.7 px above where a first centre at (0, 0) would put it. The usual conventions near
+that are (0.5, 0.5), counted from the image's corner, and (1, 1); contrast prefers each in two patients.
+Taken is (0.5, 0.5), which stays closer to the masks that others draw at (0, 0): their mean Dice with
+these is 0.975, the smallest 0.923. A pixel is inside where its centre is inside or on the contour.
 """
 
 import contextlib
@@ -40,12 +38,12 @@ LARGEST_FILE = 64 * 2**20
 CASE = re.compile(r"SC-(HF-I|HF-NI|HYP|N)-(\d+)$", re.IGNORECASE)
 CONTOUR = re.compile(r"IM-\d+-(\d+)-([io])contour-manual\.txt$", re.IGNORECASE)
 IMAGE = re.compile(r"IM-\d+-(\d+)\.dcm$", re.IGNORECASE)
-PATIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*$")
+SERIES = re.compile(r"(^|/)[a-z0-9][a-z0-9-]*/CINESAX[^/]*$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Item:
-    """One file of the release. `path` is for reading and for messages; nothing is ever written to it."""
+    """One file of the release, perhaps in a zip. `path` is for reading and messages, never for writing."""
 
     path: Path
     archive: zipfile.ZipFile | None = None
@@ -79,8 +77,7 @@ def write(release, out, test_patients=(), quiet=False):
     """Write the labelled frames of a release as a course folder; return lines telling what was done.
 
     release : the release's folder, one of its SCD_IMAGES folders, a zip, or a folder of zips
-    test_patients : IDs such as SCD0000401 or SC-HF-I-5; by default every fifth patient is for the
-        test, the last one where there are two to four. What has no partner is left out and named.
+    test_patients : IDs such as SCD0000401 or SC-HF-I-5; by default every fifth, see `default_test`
     """
     left_out, frames = defaultdict(list), {}
     refuse_full(out)
@@ -93,16 +90,17 @@ def write(release, out, test_patients=(), quiet=False):
             own = contours[cases[patient]] if patient in cases else {}
             frames[patient] = labelled_frames(patient, images[patient], own, left_out)
     frames = {patient: own for patient, own in frames.items() if own}
-    lines = [f"{reason} ({len(what)}): {shorten(sorted(what))}" for reason, what in left_out.items() if what]
+    left_out = {f"{reason} ({len(what)})": shorten(sorted(what)) for reason, what in left_out.items() if what}
     if not frames:
-        reasons = ", ".join(f"{reason} ({len(what)})" for reason, what in left_out.items() if what)
-        raise CourseError(f"{release}: nothing to import: {reasons}; get SCD_IMAGES and SCD_ManualContours from {SITE}")
+        raise CourseError(f"{release}: nothing to import: {', '.join(left_out)}; "
+                          f"get SCD_IMAGES and SCD_ManualContours from {SITE}")
     tested = tested or set(default_test(list(frames)))
     with whole_folder(out) as folder:
         for patient, own in frames.items():
             _write_frames(folder / ("test" if patient in tested else "training"), patient, own)
-    return [f"{sum(map(len, frames.values()))} pairs of {len(frames)} patients; "
-            f"for the test: {', '.join(sorted(tested)) or 'none'}", *(f"Left out: {line}" for line in lines)]
+    done = f"{sum(map(len, frames.values()))} pairs of {len(frames)} patients; for the test: "
+    left_out = [f"Left out: {reason}: {what}" for reason, what in left_out.items()]
+    return [done + (", ".join(sorted(tested)) or "none"), *left_out]
 
 
 def default_test(patients):
@@ -124,9 +122,8 @@ def read_release(release, stack):
         case = next((canonical(part) for part in folders if CASE.match(part)), None)
         if (match := CONTOUR.match(name)) and case:
             contours[case].setdefault((int(match[1]), match[2].lower()), item)
-        elif (match := IMAGE.match(name)) and len(folders) > 1 and folders[-1].upper().startswith("CINESAX"):
-            if PATIENT.match(folders[-2]):
-                images[folders[-2]][folders[-1]].setdefault(int(match[1]), item)
+        elif (match := IMAGE.match(name)) and SERIES.search("/".join(folders)):
+            images[folders[-2]][folders[-1]].setdefault(int(match[1]), item)
         elif name.lower() == "scd_patientdata.csv":
             table = table or item
     for what, found in (("image (SCD_IMAGES_01 …)", images), ("contour (SCD_ManualContours)", contours)):
@@ -183,8 +180,7 @@ def labelled_frames(patient, series, contours, left_out):
         left_out["patient without contours"].append(patient)
         return []
     chosen = max(sorted(series), key=lambda name: (len(series[name].keys() & set(numbers)), len(series[name])))
-    for name in series.keys() - {chosen}:
-        left_out["second short-axis series of a patient"].append(f"{patient}/{name}")
+    left_out["second short-axis series of a patient"] += [f"{patient}/{name}" for name in series.keys() - {chosen}]
     images, frames = series[chosen], []
     for number in numbers:
         if number not in images:
@@ -219,8 +215,7 @@ def contour_points(contour, shape):
             try:
                 x, y = map(float, line.split())
             except ValueError as error:
-                raise CourseError(f"{contour.path}: line {line_number} is not two numbers; "
-                                  "download it again") from error
+                raise CourseError(f"{contour.path}: line {line_number} is not two numbers; draw it again") from error
             points.append((x, y))
     points = np.array(points).reshape(-1, 2)
     if len(np.unique(points, axis=0)) < 3:
@@ -233,18 +228,17 @@ def contour_points(contour, shape):
 def phases(frames):
     """Return "ED" or "ES" for each Frame of one patient, by the nearer in the heart's cycle.
 
-    The two moments are where the larger and where the smaller of a level's contours lie, averaged over
-    the levels by how much they differ (near the apex the order may flip). Where no level has two, an
-    outer contour tells: it is drawn at end-diastole only.
+    The moments are those of the larger and of the smaller contour, averaged over the levels by how much
+    the two differ (near the apex they may swap). Where no level has two, an outer contour tells ED.
     """
     areas = pd.Series([float(frame.mask.sum()) for frame in frames])
     excess = areas - areas.groupby([frame.level for frame in frames]).transform("mean")
     turns = np.exp(2j * np.pi * np.array([frame.moment for frame in frames]))
-    diastole, systole = ((excess.clip(lower=0) * turns).sum(), (-excess.clip(upper=0) * turns).sum())
+    diastole, systole = (excess.clip(lower=0) * turns).sum(), (-excess.clip(upper=0) * turns).sum()
     if not abs(diastole * systole):
         return ["ED" if frame.has_outer else "ES" for frame in frames]
-    nearer = (turns * np.conj(diastole / abs(diastole) - systole / abs(systole))).real >= 0
-    return ["ED" if full else "ES" for full in nearer]
+    nearer_diastole = (turns * np.conj(diastole / abs(diastole) - systole / abs(systole))).real >= 0
+    return ["ED" if nearer else "ES" for nearer in nearer_diastole]
 
 
 def _write_frames(folder, patient, frames):

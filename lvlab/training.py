@@ -49,12 +49,14 @@ slice_dice.__name__ = "dice"
 LOSSES = {"dice": soft_dice_loss, "dice_bce": dice_bce_loss}
 
 
-def train(training, validation, recipe, out=None, *, seed=0, resume=False, overwrite=False, quiet=False):
+def train(training, validation, recipe, out=None, *, seed=0, resume=False, overwrite=False, quiet=False,
+          callbacks=()):
     """Train a U-Net on `training` by `recipe`, watched on `validation`, and return its Run.
 
     training, validation : SliceSets with masks; patients should not be on both sides
     out : the run folder, runs/<recipe name> by default; refused if it exists, unless `resume` (go on
         after the last finished epoch) or `overwrite` (start anew)
+    callbacks : further Keras callbacks, such as a monitor
     """
     path = output(out or runs_folder() / recipe.name)
     check_data(training, validation)
@@ -75,7 +77,7 @@ def train(training, validation, recipe, out=None, *, seed=0, resume=False, overw
         steps_per_epoch=steps, initial_epoch=keeper.epoch, epochs=recipe.epochs, shuffle=False, verbose=0,
         validation_data=as_dataset(validation).batch(20),
         callbacks=[keeper, Bar(recipe.epochs, keeper.epoch, quiet),
-                   keras.callbacks.TensorBoard(path / "logs", write_graph=False)])
+                   keras.callbacks.TensorBoard(path / "logs", write_graph=False), *callbacks])
     keeper.finish(parameters=model.count_params(), training_slices=len(training),
                   validation_slices=len(validation), training_patients=training.patients(),
                   validation_patients=validation.patients())
@@ -134,9 +136,9 @@ def batches(slices, recipe, seed, first_step=0):
     """
     data = as_dataset(slices)
     data = data.shuffle(len(slices), seed=seed + first_step).repeat().batch(recipe.batch_size)
-    if recipe.augmentation == "full":
+    if recipe.augmentation != "none":
         numbered = tf.data.Dataset.zip(tf.data.Dataset.counter(first_step, dtype=tf.int32), data)
-        data = numbered.map(lambda step, pair: augment(*pair, seed=tf.stack([seed, step])),
+        data = numbered.map(lambda step, pair: augment(*pair, tf.stack([seed, step]), recipe.augmentation),
                             num_parallel_calls=tf.data.AUTOTUNE)
     return data.prefetch(tf.data.AUTOTUNE)
 

@@ -3,8 +3,10 @@
 import json
 import pickle
 import shutil
+import tempfile
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,9 @@ from lvlab.files import CourseError
 from tests import samples
 
 TINY = replace(lvlab.LAB, filters=(2, 4), batch_size=4, epochs=2, passes=1, augmentation="none", precision="float32")
+
+
+MARK = Path(tempfile.gettempdir()) / "lvlab-was-unpickled"
 
 
 class Stop(Exception):
@@ -45,7 +50,7 @@ class Trap:
     """Pickled into a file, it would leave a mark when unpickled."""
 
     def __reduce__(self):
-        return (open, ("/tmp/lvlab-was-unpickled", "w"))
+        return (open, (str(MARK), "w"))
 
 
 def halve(path):
@@ -147,9 +152,7 @@ def test_killed_between_the_network_and_the_end_resumes_to_the_end(place, tmp_pa
 
 
 def test_nothing_was_unpickled():
-    from pathlib import Path
-
-    assert not Path("/tmp/lvlab-was-unpickled").exists()
+    assert not MARK.exists()
 
 
 def test_segment_writes_all_masks_in_the_original_frames_or_none(place, tmp_path, monkeypatch):

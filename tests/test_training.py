@@ -40,7 +40,8 @@ def test_assignment_network_has_the_assignments_parameters():
 
 def test_recipe_assignment_is_the_assignments_to_the_letter():
     a = ASSIGNMENT
-    assert (a.loss, a.learning_rate, a.schedule, a.batch_size, a.epochs, a.passes) == ("dice", 5e-4, "constant", 4, 100, 1)
+    assert (a.loss, a.learning_rate, a.schedule) == ("dice", 5e-4, "constant")
+    assert (a.batch_size, a.epochs, a.passes, a.filters) == (4, 100, 1, (32, 64, 128, 256, 512))
     assert (a.augmentation, a.precision, a.validation_fraction, a.keep, a.threshold) == (
         "none", "float32", 0.2, "best", 0.5)
 
