@@ -17,13 +17,18 @@ class Strength:
 
     rotation: float = math.pi   # radians: hearts lie at every angle between scanners
     zoom: float = 0.25          # a factor of 1 ± this
+    mirror: bool = True         # every other slice
     shift: float = 0.12         # of the image's side
     gamma: float = 0.5          # exponent between exp(-this) and exp(this)
     shading: float = 0.0        # brightness tilts by exp(± this) from side to side, as near a coil
     noise: float = 0.04         # standard deviation at most, of the grey range
 
 
-STRENGTHS = {"full": Strength(), "strong": Strength(zoom=0.4, gamma=0.6, shading=0.6, noise=0.06)}
+STRENGTHS = {
+    "gentle": Strength(rotation=0.3, zoom=0.15, mirror=False, shift=0.08, gamma=0.4),
+    "full": Strength(),
+    "strong": Strength(zoom=0.4, gamma=0.6, shading=0.6, noise=0.06),
+}
 
 
 def augment(images, masks, seed, strength="full"):
@@ -51,7 +56,7 @@ def _affine(count, height, width, seed, strength):
     """Return (count, 8) maps from output to input pixels, each about the image's centre."""
     draw = tf.random.stateless_uniform((6, count), seed, -1, 1)
     angle, zoom, stretch = draw[0] * strength.rotation, 1 + draw[1] * strength.zoom, 1 + draw[2] * strength.zoom / 3
-    flip = tf.where(draw[3] < 0, -1.0, 1.0)
+    flip = tf.where((draw[3] < 0) & strength.mirror, -1.0, 1.0)
     a, b = tf.cos(angle) * zoom * stretch * flip, -tf.sin(angle) * zoom / stretch
     c, d = tf.sin(angle) * zoom * stretch * flip, tf.cos(angle) * zoom / stretch
     x, y = (width - 1) / 2, (height - 1) / 2

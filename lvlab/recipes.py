@@ -15,7 +15,7 @@ class Recipe:
     batch_size : slices a step
     epochs : validations; each sees the training slices `passes` times
     passes : passes over the training slices an epoch
-    augmentation : "none", "full" or "strong" (see augment.py)
+    augmentation : "none", "gentle", "full" or "strong" (see augment.py)
     precision : "float32", or "auto" (bfloat16 where the CPU or GPU multiplies it in hardware)
     validation_fraction : share of the slices, whole patients, that the command line holds out
     keep : "best" validation loss, or "last" epoch
@@ -60,7 +60,7 @@ LAB = Recipe(
     precision="auto",
 )
 
-LAB_FROM_PHANTOM = replace(LAB, start="phantom", learning_rate=1e-3, epochs=8)
+LAB_FROM_PHANTOM = replace(LAB, start="phantom", learning_rate=5e-4, epochs=8, augmentation="gentle", keep="last")
 
 PRETRAIN = replace(LAB, name="phantom", batch_size=16, epochs=10, passes=1, keep="last")
 
