@@ -14,7 +14,7 @@ NOTEBOOKS := $(wildcard notebooks/*.py)
 PAIRS := $(NOTEBOOKS:.py=.ipynb)
 
 .DEFAULT_GOAL := install
-.PHONY: help install benchmark pretrain lab data figures test lint pairs notebooks tensorboard clean test-kill
+.PHONY: help install ablation benchmark pretrain lab data figures test lint pairs notebooks tensorboard clean test-kill
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -67,6 +67,9 @@ pretrain: install  ## train the shipped weights anew, on phantoms only (about ha
 
 benchmark: install data  ## both recipes on one folder: time ratio, Dice, memory, share of the machine's peak (about 15 minutes)
 	$(BIN)/python -m lvlab.benchmark --data "$(FOLDER)"
+
+ablation: install data  ## leave out one ingredient of LAB at a time; writes docs/ablation.csv (about 10 minutes)
+	$(BIN)/python -m lvlab.ablation --data "$(FOLDER)"
 
 tensorboard: install  ## open TensorBoard on the logs of every run
 	$(BIN)/tensorboard --logdir runs

@@ -23,17 +23,17 @@ _ROOM_OF = {
     "precision": "metrics",
     "recall": "metrics",
     "jaccard": "metrics",
-    "unet": "unet",
     "train": "training",
     "train_or_open": "training",
     "open_run": "runs",
+    "shipped_run": "runs",
     "predict": "evaluation",
     "evaluate": "evaluation",
     "summarise": "evaluation",
     "show_overlay": "display",
 }
-_ROOMS = {"slices", "metrics", "unet", "augment", "recipes", "folder", "runs", "phantom", "training",
-          "evaluation", "display", "widgets", "report"}
+_ROOMS = {"files", "slices", "metrics", "unet", "augment", "recipes", "folder", "runs", "phantom", "training",
+          "evaluation", "crossval", "audit", "display", "widgets", "report"}
 
 __all__ = sorted(_ROOM_OF)
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from lvlab.backend import tf
 
 
-
 @dataclass(frozen=True)
 class Strength:
     """How far augmentation goes: every draw is uniform in plus or minus these."""

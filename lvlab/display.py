@@ -120,6 +120,18 @@ def dice_by_area(scores):
     return figure
 
 
+def ablation_chart(table):
+    """Draw the mean test Dice of each variant of an ablation (one row a training), a dot per seed."""
+    means = table.groupby("variant", sort=False).dice_mean.mean()[::-1]
+    figure, axis = _figure(1, 1, 0.45 * len(means) + 0.9, width=7)
+    axis.barh(means.index, means, color=TRUTH, alpha=0.6)
+    axis.plot(table.dice_mean, table.variant, "o", color=PREDICTION, markersize=4, label="one seed")
+    _plain(axis, "Mean Dice on the test patients", "")
+    axis.set_xlim(max(0, table.dice_mean.min() - 0.1), 1)
+    axis.legend(frameon=False, loc="lower right")
+    return figure
+
+
 def histograms(before, after):
     """Draw the grey values of an image before and after normalisation."""
     figure, axes = _figure(1, 2, 2.8, width=4.6)
