@@ -14,7 +14,7 @@ NOTEBOOKS := $(wildcard notebooks/*.py)
 PAIRS := $(NOTEBOOKS:.py=.ipynb)
 
 .DEFAULT_GOAL := install
-.PHONY: help install ablation benchmark pretrain lab data figures test lint pairs notebooks tensorboard clean test-kill
+.PHONY: student site timings help install ablation benchmark pretrain lab data figures test lint pairs notebooks tensorboard clean test-kill test-browser
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -48,6 +48,10 @@ test: install lint pairs  ## lint, pair check, unit tests, and every notebook ru
 test-kill: install  ## kill a training ten times with SIGKILL, resume it, and compare (about ten minutes)
 	$(BIN)/python -m tests.kill
 
+test-browser: install  ## the viewers in a real JupyterLab and a real chromium (skips where there is none)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[teach,dev,browser]'
+	MPLCONFIGDIR="$(CURDIR)/build/mpl" $(BIN)/python -m pytest -q -rs -p no:cacheprovider tests/browser/browser_viewers.py
+
 lint: install
 	$(BIN)/ruff check --quiet .
 
@@ -70,6 +74,20 @@ benchmark: install data  ## both recipes on one folder: time ratio, Dice, memory
 
 ablation: install data  ## leave out one ingredient of LAB at a time; writes docs/ablation.csv (about 10 minutes)
 	$(BIN)/python -m lvlab.ablation --data "$(FOLDER)"
+
+.venv/course-installed: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[course]'
+	@touch $@
+
+student: .venv/course-installed  ## build/student: the notebooks without solutions and outputs, and a course for nbgrader
+	rm -rf build/student
+	$(BIN)/python -m lvlab.student --out build/student
+
+site: .venv/course-installed  ## build/site: the course as static pages, with stored outputs and folded solutions
+	$(BIN)/python docs/site/build.py build/site
+
+timings: install  ## measure minutes and memory of each notebook and write them into docs/timings.json
+	$(BIN)/python -m tests.timings
 
 tensorboard: install  ## open TensorBoard on the logs of every run
 	$(BIN)/tensorboard --logdir runs

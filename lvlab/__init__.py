@@ -33,7 +33,7 @@ _ROOM_OF = {
     "show_overlay": "display",
 }
 _ROOMS = {"files", "slices", "metrics", "unet", "augment", "recipes", "folder", "runs", "phantom", "training",
-          "evaluation", "crossval", "audit", "display", "widgets", "report"}
+          "evaluation", "crossval", "audit", "display", "widgets", "report", "checks"}
 
 __all__ = sorted(_ROOM_OF)
 

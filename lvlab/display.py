@@ -6,10 +6,11 @@ from matplotlib.colors import to_rgb
 from matplotlib.ticker import MaxNLocator
 
 from lvlab import metrics
-from lvlab.evaluation import masks_of, ranked, segment
+from lvlab.evaluation import METRICS, feature_watcher, masks_of, ranked, segment, threshold_curves
 
 TRUTH, PREDICTION = "#00b3a4", "#ff7a1a"
 MISSED, INVENTED = "#3b8bff", "#ff3d6e"
+DRAWN = "#ffd400"
 
 
 def overlay(image, mask, colour=TRUTH, opacity=0.4):
@@ -227,15 +228,29 @@ def _unet_label(axis, x, level, width, text, side, height):
         axis.text(x, -level - height / 2 - 0.08, text, ha="center", va="top", fontsize=8.5)
 
 
-def slice_view(slices, row, opacity=0.4, prediction=None, show="truth"):
-    """Draw one slice large, with the truth, the prediction, both or neither laid over it.
+def windowed(image, window=1.0, centre=0.5):
+    """Stretch the greys of `window` width round `centre` over the whole range, clipped: [0, 1] to [0, 1].
 
-    show : "truth", "prediction", "both" or "image"
+    What a radiologist calls window width and window centre (or level); here as shares of the image's range.
     """
-    figure, axis = _figure(1, 1, 4.4, width=4.4)
+    return np.clip((image - (centre - window / 2)) / window, 0, 1)
+
+
+def slice_view(slices, row, opacity=0.4, prediction=None, show="truth", window=1.0, centre=0.5):
+    """Draw one slice large, with the truth, the prediction, both, their difference or neither laid over it.
+
+    show : "truth", "prediction", "both", "difference" or "image"; window, centre : see `windowed`
+    """
+    figure, axis = _live_figure(1, 4.4, bottom=0.07)
+    picture = windowed(slices.images[row], window, centre)
+    if show == "difference":
+        picture = error_overlay(picture, slices.masks[row], prediction[row], opacity)
+        _slice(axis, picture, f"{_describe(slices.table.iloc[row])}, "
+               f"Dice {metrics.dice(slices.masks[row], prediction[row]):.3f}")
+        _error_legend(figure)
+        return figure
     truth = slices.masks[row] if slices.masks is not None and show in ("truth", "both") else None
     found = prediction[row] if prediction is not None and show in ("prediction", "both") else None
-    picture = slices.images[row]
     for mask, colour in ((truth, TRUTH), (found, PREDICTION)):
         if mask is not None:
             picture = _blend(picture, mask, colour, opacity)
@@ -244,19 +259,108 @@ def slice_view(slices, row, opacity=0.4, prediction=None, show="truth"):
     return figure
 
 
-def threshold_view(slices, probability, row, threshold=0.5):
-    """Draw probability and mask of one slice at a threshold, with the four metrics in the title."""
+def threshold_view(slices, probability, row, threshold=0.5, curves=None):
+    """Draw probability, mask and the four metrics of one slice at a threshold.
+
+    curves : what `evaluation.threshold_curves` returned for this slice; computed where not given
+    """
     truth, found = slices.masks[row], masks_of(probability[row], threshold)
-    figure, axes = _figure(1, 2, 4.2)
+    figure, axes = _live_figure(3, 3.4, bottom=0.13)
     axes[0].imshow(probability[row, ..., 0], cmap="magma", vmin=0, vmax=1)
     if found.any():
         axes[0].contour(found[..., 0], [0.5], colors="white", linewidths=1.2)
     _slice(axes[0], None, f"Probability; white: where ≥ {threshold:.2f}")
-    _slice(axes[1], error_overlay(slices.images[row], truth, found), "  ".join(
-        f"{name.capitalize()} {getattr(metrics, name)(truth, found):.2f}"
-        for name in ("dice", "jaccard", "precision", "recall")))
-    handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in (TRUTH, MISSED, INVENTED)]
-    figure.legend(handles, ["right", "missed", "invented"], loc="outside lower center", ncols=3, frameon=False)
+    _slice(axes[1], error_overlay(slices.images[row], truth, found), _describe(slices.table.iloc[row]))
+    _threshold_curves(axes[2], truth, found, threshold,
+                      threshold_curves(truth, probability[row]) if curves is None else curves)
+    _error_legend(figure)
+    return figure
+
+
+def _threshold_curves(axis, truth, found, threshold, curves):
+    """Draw the metrics over the threshold, the present one marked and its values written."""
+    axis.axvline(threshold, color="0.4", linewidth=1, linestyle=":")
+    for name, colour in zip(METRICS, (MISSED, INVENTED, TRUTH, "0.5"), strict=True):
+        value = getattr(metrics, name)(truth, found)
+        axis.plot(curves.index, curves[name], color=colour, label=f"{name.capitalize()} {value:.2f}")
+        axis.plot(threshold, value, "o", color=colour, markersize=5)
+    _plain(axis, "", "")
+    axis.set(xlim=(0, 1), ylim=(-0.02, 1.02), title=f"Threshold {threshold:.2f}")
+    axis.title.set_fontsize(9)
+    axis.set_position([0.72, 0.33, 0.26, 0.58])
+    axis.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+
+
+def training_progress(history, image, truth, prediction):
+    """Draw where a training stands: loss and Dice up to now, and one validation slice as it is found now.
+
+    history : DataFrame with epoch, loss, val_loss, dice, val_dice, a row per finished epoch
+    """
+    figure, axes = _live_figure(3, 3.0, left=0.09, bottom=0.17, wspace=0.36)
+    for axis, name, label in ((axes[0], "loss", "Loss"), (axes[1], "dice", "Dice")):
+        axis.plot(history.epoch, history[name], ".-", color="0.45", label="training")
+        axis.plot(history.epoch, history[f"val_{name}"], ".-", color=PREDICTION, label="validation")
+        _plain(axis, "Epoch", label)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0].legend(frameon=False)
+    axes[1].set_ylim(0, 1)
+    _slice(axes[2], overlay(image, prediction, PREDICTION),
+           f"Epoch {history.epoch.iloc[-1]:.0f}: Dice {metrics.dice(truth, prediction):.2f} on this slice",
+           truth=truth, prediction=prediction)
+    return figure
+
+
+def feature_maps(run, slices, row, layer, count=16, features=None):
+    """Draw one slice and the first `count` feature maps that a layer makes of it, each in its own grey range.
+
+    run : a Run or a Keras model; layer : a layer's name, such as "down1a" (see `model.layers`)
+    features : what `evaluation.feature_watcher` gave for this slice; computed where not given
+    """
+    features = features or feature_watcher(run)(slices.images[row:row + 1])
+    maps = features[layer][0]
+    figure, axes = _live_figure(2, 4.2)
+    _slice(axes[0], slices.images[row], _describe(slices.table.iloc[row]))
+    axes[1].imshow(_mosaic(maps[..., :count]), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    height, width, channels = maps.shape
+    shown = f"the first {count} of {channels} maps" if channels > count else f"{channels} map{'s' * (channels > 1)}"
+    _slice(axes[1], None, f"{layer}: {shown}, {height} × {width} pixels each")
+    return figure
+
+
+def _mosaic(maps):
+    """Lay maps (h, w, c) out as a square of tiles, each stretched to [0, 1], with white seams."""
+    height, width, count = maps.shape
+    side = int(np.ceil(np.sqrt(count)))
+    seam = max(1, height // 32)
+    low, high = maps.min((0, 1)), maps.max((0, 1))
+    tiles = (maps - low) / np.where(high > low, high - low, 1)
+    picture = np.ones((side * (height + seam) - seam, side * (width + seam) - seam), np.float32)
+    for place in range(count):
+        top, left = place // side * (height + seam), place % side * (width + seam)
+        picture[top:top + height, left:left + width] = tiles[..., place]
+    return picture
+
+
+def contour_comparison(image, truth, prediction, drawn, earlier=()):
+    """Draw a contour drawn by hand beside the expert's and the network's, and where it departs from the expert's.
+
+    prediction : a mask, or None; drawn : a mask; earlier : masks that the same person drew before
+    """
+    figure, axes = _live_figure(2, 3.7, bottom=0.09)
+    axes[0].imshow(np.squeeze(image), cmap="gray", vmin=0, vmax=1)
+    handles = []
+    masks = [*((mask, DRAWN, "earlier", ":") for mask in earlier), (truth, TRUTH, "expert", "-"),
+             (prediction, PREDICTION, "network", "-"), (drawn, DRAWN, "you", "-")]
+    for mask, colour, name, line in masks:
+        if mask is not None and np.any(mask):
+            axes[0].contour(np.squeeze(mask) > 0, [0.5], colors=colour, linewidths=1.4, linestyles=line)
+            handles.append(plt.Line2D([], [], color=colour, linestyle=line, label=name))
+    axes[0].legend(handles=list({handle.get_label(): handle for handle in handles}.values()), fontsize=8, ncols=2,
+                   loc="lower left", framealpha=0.7)
+    network = "" if prediction is None else f", network {metrics.dice(prediction, drawn):.3f}"
+    _slice(axes[0], None, f"Your Dice: expert {metrics.dice(truth, drawn):.3f}{network}")
+    _slice(axes[1], error_overlay(image, truth, drawn), "You against the expert")
+    _error_legend(figure)
     return figure
 
 
@@ -287,6 +391,14 @@ def _figure(rows, columns, height, width=None):
     return figure, axes
 
 
+def _live_figure(columns, height, left=0.01, bottom=0.02, wspace=0.04):
+    """Return (Figure, axes) of near-square panels with fixed margins: a layout engine would double a move's price."""
+    figure, axes = plt.subplots(1, columns, figsize=((height - 0.2) * columns, height))
+    figure.subplots_adjust(left=left, right=0.99, bottom=bottom, top=0.91, wspace=wspace)
+    plt.close(figure)
+    return figure, axes
+
+
 def _slice(axis, image, title="", truth=None, prediction=None, small=False):
     if image is not None:
         axis.imshow(np.squeeze(image), cmap="gray", vmin=0, vmax=1)
@@ -308,6 +420,11 @@ def _place(row):
 def _legend(figure):
     handles = [plt.Line2D([], [], color=TRUTH), plt.Line2D([], [], color=PREDICTION)]
     figure.legend(handles, ["ground truth", "prediction"], loc="outside lower center", ncols=2, frameon=False)
+
+
+def _error_legend(figure):
+    handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in (TRUTH, MISSED, INVENTED)]
+    figure.legend(handles, ["right", "missed", "invented"], loc="lower center", ncols=3, frameon=False, fontsize=9)
 
 
 def _plain(axis, xlabel, ylabel):

@@ -8,6 +8,7 @@ import pandas as pd
 from lvlab import metrics
 
 METRICS = ("precision", "recall", "dice", "jaccard")
+THRESHOLDS = np.arange(1, 100) / 100
 
 
 def predict(run, slices):
@@ -25,6 +26,35 @@ def masks_of(probability, threshold=0.5):
 def segment(run, slices):
     """Return the masks that a run draws by its own recipe: float32 (n, h, w, 1) in {0, 1}."""
     return masks_of(predict(run, slices), run.recipe["threshold"])
+
+
+def threshold_curves(truth, probability, thresholds=THRESHOLDS):
+    """Return the four metrics of one slice at many thresholds: a DataFrame indexed by threshold.
+
+    truth, probability : (h, w) or (h, w, 1)
+    """
+    found = np.asarray(probability).reshape(1, *truth.shape[:2]) >= np.reshape(thresholds, (-1, 1, 1))
+    truth = np.broadcast_to(np.reshape(truth, (1, *truth.shape[:2])), found.shape)
+    return pd.DataFrame({name: getattr(metrics, name)(truth, found) for name in METRICS},
+                        index=pd.Index(thresholds, name="threshold"))
+
+
+def feature_watcher(run):
+    """Return a function: images (n, h, w, 1) to {layer name: its output (n, h, w, channels), float32}.
+
+    run : a Run or a Keras model. The layers come in the order of the U, from the image to the probability.
+    """
+    from lvlab.backend import keras
+
+    model = getattr(run, "model", run)
+    names = [layer.name for layer in model.layers[1:]]
+    watched = keras.Model(model.inputs, [model.get_layer(name).output for name in names])
+
+    def watch(images):
+        outputs = watched.predict_on_batch(images)
+        return {name: np.asarray(output, np.float32) for name, output in zip(names, outputs, strict=True)}
+
+    return watch
 
 
 def evaluate(run, slices):

@@ -128,3 +128,16 @@ def uncrop(mask, corner, shape):
     cols = slice(max(0, left), min(shape[1], left + width))
     frame[rows, cols] = mask[rows.start - top:rows.stop - top, cols.start - left:cols.stop - left]
     return frame
+
+
+def filled(vertices, shape):
+    """Return the float32 mask (h, w, 1) of the pixels whose centres lie inside a polygon.
+
+    vertices : (n, 2) of x, y in pixels, pixel centres at whole numbers; fewer than three enclose nothing
+    """
+    from skimage.draw import polygon2mask
+
+    vertices = np.asarray(vertices, float).reshape(-1, 2)
+    if len(vertices) < 3:
+        return np.zeros((*shape, 1), np.float32)
+    return polygon2mask(shape, vertices[:, ::-1]).astype(np.float32)[..., None]

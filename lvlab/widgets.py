@@ -1,11 +1,18 @@
-"""Viewers for notebooks: sliders around one plain function of `display`, nothing more."""
+"""Viewers for notebooks: controls around one plain function of `display`, nothing more."""
 
 import io
+from functools import cache, lru_cache
+from itertools import combinations
 
 import ipywidgets
 import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
 
-from lvlab import display
+from lvlab import display, metrics
+from lvlab.evaluation import METRICS, feature_watcher, masks_of, threshold_curves
+from lvlab.slices import filled
 
 
 def slice_browser(slices, prediction=None):
@@ -14,12 +21,15 @@ def slice_browser(slices, prediction=None):
     Returns an ipywidgets box; without a kernel see `display.slice_view`, which it shows.
     """
     table = slices.table
-    choices = ["truth", "prediction", "both", "image"] if prediction is not None else ["truth", "image"]
+    choices = ["truth", "image"] if prediction is None else ["truth", "prediction", "both", "difference", "image"]
     patient = ipywidgets.Dropdown(options=slices.patients(), description="Patient")
     place = ipywidgets.SelectionSlider(options=[("", 0)], description="Level")
     phase = ipywidgets.ToggleButtons(options=[""], description="Phase")
     show = ipywidgets.ToggleButtons(options=choices, description="Show")
+    show.style.button_width = "84px"
     opacity = ipywidgets.FloatSlider(0.4, min=0, max=1, step=0.05, description="Opacity")
+    window = ipywidgets.FloatSlider(1, min=0.1, max=2, step=0.05, description="Window")
+    centre = ipywidgets.FloatSlider(0.5, min=0, max=1, step=0.05, description="Centre")
 
     def refresh_phases(_=None):
         phase.options = sorted(set(table.phase[table.patient == patient.value]))
@@ -39,21 +49,200 @@ def slice_browser(slices, prediction=None):
     refresh_levels()
 
     def draw():
-        return display.slice_view(slices, place.value, opacity.value, prediction, show.value)
+        return display.slice_view(slices, place.value, opacity.value, prediction, show.value, window.value,
+                                  centre.value)
 
-    return _viewer(draw, [patient, phase, place, show, opacity])
+    return _viewer(draw, [patient, phase, place, show, opacity, window, centre])
 
 
 def threshold_explorer(slices, probability):
-    """Move the threshold and watch mask and metrics; `probability` is (n, h, w, 1) in [0, 1]."""
-    options = [(name, row) for row, name in enumerate(slices.table.name)]
-    row = ipywidgets.Dropdown(options=options, description="Slice", layout={"width": "420px"})
+    """Move the threshold and watch mask and metrics; `probability` is (n, h, w, 1) in [0, 1].
+
+    Returns an ipywidgets box; without a kernel see `display.threshold_view`, which it shows.
+    """
+    probability = np.asarray(probability)
+    row = _slice_choice(slices)
     threshold = ipywidgets.FloatSlider(0.5, min=0.01, max=0.99, step=0.01, description="Threshold")
 
+    @cache
+    def curves(row):
+        return threshold_curves(slices.masks[row], probability[row])
+
     def draw():
-        return display.threshold_view(slices, np.asarray(probability), row.value, threshold.value)
+        return display.threshold_view(slices, probability, row.value, threshold.value, curves(row.value))
 
     return _viewer(draw, [row, threshold])
+
+
+def feature_map_explorer(run, slices):
+    """Choose a slice and a layer along the U, and see what the layer makes of the slice.
+
+    run : a Run or a Keras model. Without a kernel see `display.feature_maps`, which it shows.
+    """
+    watch = feature_watcher(run)
+
+    @lru_cache(maxsize=8)
+    def features(row):
+        return watch(slices.images[row:row + 1])
+
+    row = _slice_choice(slices)
+    layer = ipywidgets.SelectionSlider(options=list(features(0)), description="Layer", layout={"width": "420px"})
+
+    def draw():
+        return display.feature_maps(run, slices, row.value, layer.value, features=features(row.value))
+
+    return _viewer(draw, [row, layer])
+
+
+def TrainingMonitor(validation, row=None):
+    """Return a Keras callback that shows a training as it goes: `train(..., callbacks=[monitor])`.
+
+    validation : the SliceSet to watch; row : the slice to show, by default that with the median cavity
+    Its `picture` is an ipywidgets.Image, drawn anew after each epoch by `display.training_progress`.
+    """
+    from IPython.display import display as show
+
+    from lvlab.backend import keras
+
+    if row is None:
+        row = int(np.argsort(validation.masks.sum((1, 2, 3)), kind="stable")[len(validation) // 2])
+    image, truth = validation.images[row], validation.masks[row]
+    picture, history = ipywidgets.Image(format="png"), []
+
+    def after_epoch(epoch, logs):
+        history.append({"epoch": epoch + 1, **logs})
+        found = masks_of(monitor.model.predict_on_batch(image[None]))[0]
+        picture.value = _png(display.training_progress(pd.DataFrame(history), image, truth, found))
+
+    def before_training(logs):
+        history.clear()
+        monitor.model.predict_on_batch(image[None])
+        show(picture)
+
+    monitor = keras.callbacks.LambdaCallback(on_train_begin=before_training, on_epoch_end=after_epoch)
+    monitor.picture = picture
+    return monitor
+
+
+def contour_drawer(slices, prediction=None):
+    """Draw the cavity's contour with the mouse and be scored against the expert and the network.
+
+    prediction : masks (n, h, w, 1), or None
+    Returns a ContourDrawer; its `scores` are a DataFrame. Needs ipympl; without it, it says so. Without a
+    kernel see `display.contour_comparison`, which it shows.
+    """
+    try:
+        from ipympl.backend_nbagg import Canvas, FigureManager
+    except ImportError:
+        print("Drawing needs ipympl: run `pip install ipympl`, then restart the kernel and reload the page.")
+        return None
+
+    def canvas_of(figure):
+        canvas = Canvas(figure)
+        for part in ("header_visible", "footer_visible", "toolbar_visible", "resizable"):
+            setattr(canvas, part, False)
+        canvas.manager = FigureManager(canvas, 0)
+        return canvas
+
+    return ContourDrawer(slices, prediction, canvas_of)
+
+
+class ContourDrawer(ipywidgets.VBox):
+    """What `contour_drawer` returns: a canvas to draw on, the comparison, and the table of your scores."""
+
+    def __init__(self, slices, prediction, canvas_of):
+        from matplotlib.figure import Figure
+        from matplotlib.widgets import LassoSelector
+
+        self.slices, self.prediction, self.drawings, self.rows = slices, prediction, {}, []
+        figure = Figure(figsize=(4.6, 4.6))
+        self.canvas = canvas_of(figure)
+        axis = figure.add_axes([0, 0, 1, 0.94])
+        axis.set_title("Go round the cavity: press, drag, release", fontsize=10)
+        axis.axis("off")
+        self.image = axis.imshow(slices.images[0, ..., 0], cmap="gray", vmin=0, vmax=1)
+        self.trace, = axis.plot([], [], color=display.DRAWN, linewidth=1.5)
+        self.lasso = LassoSelector(axis, self.finish, props={"color": display.DRAWN, "linewidth": 1.5})
+        self.choice = _slice_choice(slices)
+        self.previous = ipywidgets.Button(description="Previous", icon="arrow-left")
+        self.next = ipywidgets.Button(description="Next", icon="arrow-right")
+        self.again = ipywidgets.Button(description="Draw again", icon="pencil")
+        self.text = ipywidgets.HTML()
+        self.picture = ipywidgets.Image(format="png")
+        self.table = ipywidgets.HTML()
+        self.previous.on_click(lambda _: self._step(-1))
+        self.next.on_click(lambda _: self._step(1))
+        self.again.on_click(lambda _: self.clear())
+        self.choice.observe(lambda _: self.clear(), "value")
+        self.clear()
+        buttons = ipywidgets.HBox([self.previous, self.next, self.again])
+        super().__init__([self.choice, buttons, self.text, self.canvas, self.picture, self.table],
+                         layout={"align_items": "flex-start"})
+
+    @property
+    def scores(self):
+        """One row per drawing: name, attempt, four metrics against the expert, dice_network, area_pixels."""
+        columns = ["name", "attempt", *METRICS, "dice_network", "area_pixels"]
+        return pd.DataFrame(self.rows, columns=columns)
+
+    def clear(self):
+        """Show the chosen slice bare, ready to be drawn on."""
+        self.image.set_data(self.slices.images[self.choice.value, ..., 0])
+        self.trace.set_data([], [])
+        self.picture.value = b""
+        self.picture.layout.visibility = "hidden"
+        self.text.value = "The outline runs along the wall's inner edge; papillary muscles lie inside it."
+        self.canvas.draw_idle()
+
+    def finish(self, vertices):
+        """Turn the (x, y) vertices of a drawing into a mask, and score it."""
+        row = self.choice.value
+        mask = filled(vertices, self.slices.images.shape[1:3])
+        if not mask.any():
+            self.text.value = "That was a click, not a contour: press, go round the cavity, and release."
+            return
+        self.trace.set_data(*np.transpose([*vertices, vertices[0]]))
+        self.canvas.draw_idle()
+        earlier = self.drawings.get(row, [])
+        self._note(row, mask, len(earlier) + 1)
+        found = None if self.prediction is None else self.prediction[row]
+        figure = display.contour_comparison(self.slices.images[row], self.slices.masks[row], found, mask, earlier)
+        self.drawings[row] = [*earlier, mask]
+        self.picture.value = _png(figure)
+        self.picture.layout.visibility = "visible"
+        self.text.value = self._verdict(row)
+        self.table.value = self.scores.round(3).to_html(index=False, na_rep="")
+
+    def _note(self, row, mask, attempt):
+        truth = self.slices.masks[row]
+        network = np.nan if self.prediction is None else metrics.dice(self.prediction[row], mask)
+        self.rows.append([self.slices.table.name[row], attempt, *(getattr(metrics, name)(truth, mask)
+                          for name in METRICS), network, int(mask.sum())])
+
+    def _verdict(self, row):
+        last = self.scores.iloc[-1]
+        words = [f"Dice {last.dice:.3f} with the expert"]
+        if self.prediction is not None:
+            words += [f"{last.dice_network:.3f} with the network (network and expert: "
+                      f"{metrics.dice(self.slices.masks[row], self.prediction[row]):.3f})"]
+        spread = own_agreement(self.drawings[row])
+        words += [f"you with yourself: {spread:.3f} over {last.attempt} drawings" if last.attempt > 1
+                  else "draw it again to see how well you agree with yourself"]
+        return "; ".join(words) + "."
+
+    def _step(self, by):
+        self.choice.index = (self.choice.index + by) % len(self.choice.options)
+
+
+def own_agreement(masks):
+    """Return the mean Dice over all pairs of one person's drawings of a slice; NaN for fewer than two."""
+    pairs = [metrics.dice(first, second) for first, second in combinations(masks, 2)]
+    return float(np.mean(pairs)) if pairs else float("nan")
+
+
+def _slice_choice(slices):
+    options = [(name, row) for row, name in enumerate(slices.table.name)]
+    return ipywidgets.Dropdown(options=options, description="Slice", layout={"width": "420px"})
 
 
 def _viewer(draw, controls):
@@ -62,11 +251,19 @@ def _viewer(draw, controls):
 
     def redraw(_=None):
         if all(getattr(control, "value", 0) is not None for control in controls):
-            buffer = io.BytesIO()
-            draw().savefig(buffer, format="png", dpi=80)
-            picture.value = buffer.getvalue()
+            picture.value = _png(draw())
 
     for control in controls:
         control.observe(redraw, "value")
     redraw()
-    return ipywidgets.VBox([*controls, picture])
+    return ipywidgets.VBox([*controls, picture], layout={"align_items": "flex-start"})
+
+
+def _png(figure):
+    """Draw a figure once into PNG bytes; `savefig` would lay it out and draw it twice."""
+    figure.set_dpi(80)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    buffer = io.BytesIO()
+    Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()

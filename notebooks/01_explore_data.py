@@ -146,6 +146,35 @@ lvlab.display.histograms(crop, normalised)
 # logarithmic axis.
 
 # %% [markdown]
+# ### Exercise 1.1 · Normalise another slice
+#
+# The last training image, cropped, is in `another`. Bring it to the same grey scale, without `lvlab`, in `answer`:
+# the 5th percentile to 0, the 95th to 1, the rest clipped. You should get a picture as bright as the one above.
+#
+# <details><summary>Hint 1</summary>
+#
+# `np.percentile(another, [5, 95])` gives two numbers.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Subtract the first, divide by their difference, then `np.clip(…, 0, 1)`.
+#
+# </details>
+
+# %%
+another_path = lvlab.folder.pair_files(folder, "training")[-1][0]
+another = lvlab.centre_crop(lvlab.folder.read_dicom(another_path).pixels)[0]
+### BEGIN SOLUTION
+low, high = np.percentile(another, [5, 95])
+answer = np.clip((another - low) / (high - low), 0, 1)
+### END SOLUTION
+
+# %%
+lvlab.checks.exercise_1_1(answer, another)
+
+# %% [markdown]
 # ## The mask
 #
 # The mask marks the *cavity* of the left ventricle, the blood inside. The muscle round it is outside. Papillary
@@ -192,6 +221,64 @@ print(f"mean Dice {np.nanmean(mispaired):.2f}; {np.mean(mispaired < 0.01):.0%} o
 # partner is missing.
 
 # %% [markdown]
+# ### Exercise 1.2 · Break the pairing on purpose
+#
+# Give every image its neighbour's mask: move the stack of masks by one place, the last becoming the first. Score it
+# against the right masks: one Dice for each slice. Predict first: 0, 0.5 or 0.9? And which slices will score best?
+#
+# <details><summary>Hint 1</summary>
+#
+# `np.roll(…, 1, axis=0)` moves a stack by one place.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `lvlab.dice` of two stacks gives one score for each slice.
+#
+# </details>
+
+# %%
+### BEGIN SOLUTION
+answer = lvlab.dice(training.masks, np.roll(training.masks, 1, axis=0))
+### END SOLUTION
+
+# %%
+lvlab.checks.exercise_1_2(answer, training.masks)
+
+# %% [markdown]
+# ### Exercise 1.3 · Which fault is it?
+#
+# Three predictions went wrong, each in its own way: *too small* (two pixels of rim lost), *mispaired* (masks in
+# another order), *inverted* (inside and outside swapped). Their mean scores:
+#
+# Put the fault's name beside each letter. Precision is the share of the drawn pixels that are right, recall the share
+# of the true pixels that were drawn.
+#
+# <details><summary>Hint 1</summary>
+#
+# Compare the areas first.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# What lies wholly inside the truth has precision 1.
+#
+# </details>
+
+# %%
+lvlab.checks.three_faults(training.masks)
+
+# %%
+### BEGIN SOLUTION
+answer = {"A": "too small", "B": "mispaired", "C": "inverted"}
+### END SOLUTION
+
+# %%
+lvlab.checks.exercise_1_3(answer)
+
+# %% [markdown]
 # ## From base to apex, at ED and ES
 #
 # The heart is imaged in parallel slices across its long axis: from the *base*, at the valves, to the *apex*, its tip.
@@ -216,6 +303,31 @@ lvlab.display.area_by_level(training, patient)
 spacing_mm = training.table.row_spacing_mm[0], training.table.col_spacing_mm[0]
 by_hand = training.masks[0].sum() * spacing_mm[0] * spacing_mm[1]
 bool(np.isclose(by_hand, lvlab.metrics.area_mm2(training.masks[0], *spacing_mm), equal_nan=True))
+
+# %% [markdown]
+# ### Exercise 1.4 · How large is it?
+#
+# Suppose that this mask's rows lie 1.25 mm apart and its columns 1.5 mm. How many cm² has the cavity of slice 0?
+#
+# <details><summary>Hint 1</summary>
+#
+# How many pixels are inside, and how many mm² is one?
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# 1 cm² is 100 mm².
+#
+# </details>
+
+# %%
+### BEGIN SOLUTION
+answer = training.masks[0].sum() * 1.25 * 1.5 / 100
+### END SOLUTION
+
+# %%
+lvlab.checks.exercise_1_4(answer, training.masks[0], 1.25, 1.5)
 
 # %% [markdown]
 # Areas from base to apex, times the distance between levels, give the volume. From the volumes at ED and ES comes the
@@ -256,6 +368,34 @@ print(f"training {len(train)} slices, validation {len(val)}; "
 
 # %% [markdown]
 # A share of 0.2 is what we asked for. Patients come whole, so a little more may be taken.
+
+# %% [markdown]
+# ### Exercise 1.5 · Find the leak
+#
+# Here is another split, made by slice: a fifth of the slices, drawn at random. Who is on both sides? Answer with the
+# set of patients.
+#
+# <details><summary>Hint 1</summary>
+#
+# `first.patients()` lists the patients of one side.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `set(a) & set(b)` keeps what both have.
+#
+# </details>
+
+# %%
+order = np.random.default_rng(0).permutation(len(training))
+first, second = training.subset(order[len(order) // 5:]), training.subset(order[:len(order) // 5])
+### BEGIN SOLUTION
+answer = set(first.patients()) & set(second.patients())
+### END SOLUTION
+
+# %%
+lvlab.checks.exercise_1_5(answer, first, second)
 
 # %% [markdown]
 # ## Browse

@@ -36,11 +36,11 @@ everyone = lvlab.crossval.everyone(data)
 # ## What the shipped network has seen
 #
 # Two slices may be drawn from the same kind of heart and still look like two worlds: another contrast, another noise,
-# another size. The pre-training stream exaggerates all of that on purpose. Eight of its slices:
+# another size. The pre-training stream exaggerates all of that on purpose. Twelve of its slices:
 
 # %%
-images, masks = lvlab.phantom.random_slices(8, seed=7)
-lvlab.display.gallery(images, [f"stream {i}" for i in range(8)], masks)
+images, masks = lvlab.phantom.random_slices(12, seed=7)
+lvlab.display.gallery(images, [f"stream {i}" for i in range(12)], masks)
 
 # %% [markdown]
 # **Look:** some of these are uglier than any hospital would accept. That is the idea. If the network is right on all

@@ -4,11 +4,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from lvlab import phantom
 from lvlab.files import PROJECT
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+# A busy machine is no failure, and CI sees the same examples as a colleague does.
+settings.register_profile("lvlab", deadline=None, derandomize=True)
+settings.load_profile("lvlab")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Score table, summary, pictures and viewers."""
+"""Score table, summary and pictures."""
 
 import numpy as np
 import pandas as pd
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lvlab
-from lvlab import display, evaluation, widgets
+from lvlab import display, evaluation
 
 
 @pytest.fixture(scope="module")
@@ -84,28 +84,10 @@ def test_every_picture_draws_and_is_forgotten_by_pyplot(slices, prediction):
                display.show_patient(slices, slices.patients()[0]), display.class_balance(slices),
                display.histograms(slices.images[0], slices.images[0]), display.draw_unet(),
                display.slice_view(slices, 0, 0.3, prediction, "both"),
-               display.threshold_view(slices, prediction, 0, 0.5)]
+               display.slice_view(slices, 0, 0.3, prediction, "difference", 0.5, 0.4),
+               display.threshold_view(slices, prediction, 0, 0.5),
+               display.training_progress(history, slices.images[0], slices.masks[0], prediction[0]),
+               display.contour_comparison(slices.images[0], slices.masks[0], None, prediction[0], [prediction[0]])]
     for figure in figures:
         figure.canvas.draw()
     assert plt.get_fignums() == []
-
-
-def test_slice_browser_redraws_when_a_control_moves(slices, prediction):
-    box = widgets.slice_browser(slices, prediction)
-    patient, phase, place, show, opacity, picture = box.children
-    before = picture.value
-    assert bytes(before).startswith(b"\x89PNG")
-    for control, value in ((opacity, 0.9), (show, "both"), (patient, patient.options[-1]), (phase, phase.options[-1])):
-        control.value = value
-        assert picture.value != before
-        before = picture.value
-    place.index = len(place.options) - 1
-    assert picture.value != before
-
-
-def test_threshold_explorer_redraws(slices, prediction):
-    row, threshold, picture = widgets.threshold_explorer(slices, prediction * 0.6).children
-    before = picture.value
-    threshold.value = 0.7
-    assert picture.value != before
-    row.index = 1

@@ -54,7 +54,7 @@ def test_a_room_imports_only_from_rooms_above_it():
               ["folder", "runs"],
               ["phantom", "sunnybrook", "audit", "training", "evaluation"],
               ["crossval", "pretraining", "display", "segmenting"],
-              ["widgets", "report", "doctor", "benchmark", "ablation"], ["__main__"]]
+              ["widgets", "report", "checks", "student", "doctor", "benchmark", "ablation"], ["__main__"]]
     floor_of = {room: floor for floor, rooms in enumerate(floors) for room in rooms}
     for path in (PROJECT / "lvlab").glob("*.py"):
         if path.stem == "__init__":

@@ -115,7 +115,7 @@ def test_dicom_reads_back_with_its_geometry(course):
     read = [pydicom.dcmread(path) for path in sorted((course / "training").glob("*.dcm"))]
     assert len({dataset.SeriesInstanceUID for dataset in read}) == 1
     assert len({dataset.SOPInstanceUID for dataset in read}) == len(read)
-    assert all(dataset.pixel_array.shape == (256, 256) for dataset in read)
+    assert all(dataset.pixel_array.shape == (phantom.FRAME, phantom.FRAME) for dataset in read)
     base, apex = read[0], read[-1]
     assert 1.2 <= base.PixelSpacing[0] <= 1.8 and 6 <= base.SliceThickness <= 10
     across, down = np.reshape(base.ImageOrientationPatient, (2, 3)).astype(float)

@@ -1,0 +1,79 @@
+"""Build the edition for students: the notebooks without solutions and outputs, and a course for nbgrader.
+
+    python -m lvlab.student [--out build/student]
+
+Needs the extra `course` (`make student` installs it). `OUT/*.ipynb` is for students; `OUT/nbgrader/` holds
+the same with solutions and points, as `nbgrader generate_assignment` wants it.
+"""
+
+import argparse
+import re
+from pathlib import Path
+
+import nbformat
+
+from lvlab.files import PROJECT
+
+NOTEBOOKS = ("01_explore_data", "02_train_unet", "03_evaluate", "04_from_phantom_to_patient")
+BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
+CHECK = re.compile(r"^lvlab\.checks\.exercise_(\d+_\d+)\(", re.M)
+CONFIG = 'c = get_config()\nc.CourseDirectory.course_id = "lvlab"\nc.ExecutePreprocessor.timeout = 900\n' \
+         'c.ClearSolutions.code_stub = {"python": "# YOUR CODE HERE\\nraise NotImplementedError()"}\n'
+
+
+def with_points(notebook):
+    """Return a copy in which nbgrader knows each exercise's answer cell and its check, worth one point."""
+    notebook = nbformat.from_dict(notebook)
+    answer = None
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        check = CHECK.search(cell.source)
+        if BEGIN in cell.source:
+            answer = cell
+        elif check and answer is not None:
+            answer.metadata["nbgrader"] = _label(f"answer_{check[1]}", solution=True)
+            cell.metadata["nbgrader"] = {**_label(f"check_{check[1]}", grade=True, locked=True), "points": 1}
+            answer = None
+    return notebook
+
+
+def _label(grade_id, grade=False, solution=False, locked=False):
+    return {"grade_id": grade_id, "grade": grade, "solution": solution, "locked": locked, "task": False,
+            "schema_version": 3}
+
+
+def for_students(notebook):
+    """Return a copy without solutions and outputs, made by nbgrader's own preprocessors."""
+    from nbconvert.preprocessors import ClearOutputPreprocessor
+    from nbgrader.preprocessors import ClearSolutions
+
+    resources = {}
+    for step in (ClearSolutions(enforce_metadata=False), ClearOutputPreprocessor()):
+        notebook, resources = step.preprocess(nbformat.from_dict(notebook), resources)
+    return notebook
+
+
+def build(out, notebooks=PROJECT / "notebooks"):
+    """Write the students' notebooks and the nbgrader course into a folder."""
+    out = Path(out)
+    source = out / "nbgrader" / "source" / "lvlab"
+    source.mkdir(parents=True, exist_ok=True)
+    (out / "nbgrader" / "nbgrader_config.py").write_text(CONFIG, encoding="utf-8")
+    for name in NOTEBOOKS:
+        if (notebooks / f"{name}.ipynb").exists():
+            notebook = with_points(nbformat.read(notebooks / f"{name}.ipynb", 4))
+            nbformat.write(notebook, source / f"{name}.ipynb")
+            nbformat.write(for_students(notebook), out / f"{name}.ipynb")
+    return out
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="python -m lvlab.student", description=__doc__.split("\n")[0])
+    parser.add_argument("--out", default="build/student")
+    out = build(parser.parse_args(arguments).out)
+    print(f"{out}: {len(list(out.glob('*.ipynb')))} notebooks for students; {out}/nbgrader: the course for nbgrader")
+
+
+if __name__ == "__main__":
+    main()

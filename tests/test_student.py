@@ -1,0 +1,89 @@
+"""The students' edition follows its source, and nbgrader gives marks for right answers only."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from lvlab import checks, student
+from lvlab.files import PROJECT
+
+NAMES = student.NOTEBOOKS[:3]
+EXERCISE = re.compile(r"^### Exercise (\d+\.\d+) · ", re.M)
+
+
+def source(name):
+    return nbformat.read(PROJECT / "notebooks" / f"{name}.ipynb", 4)
+
+
+def exercises(notebook):
+    texts = (cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    return [number for text in texts for number in EXERCISE.findall(text)]
+
+
+@pytest.fixture(scope="module")
+def edition(tmp_path_factory):
+    pytest.importorskip("nbgrader", reason="nbgrader is not installed; make student installs it")
+    return student.build(tmp_path_factory.mktemp("student"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_exercise_has_hints_one_solution_and_its_check(name):
+    code = "\n".join(cell.source for cell in source(name).cells if cell.cell_type == "code")
+    text = "\n".join(cell.source for cell in source(name).cells if cell.cell_type == "markdown")
+    numbers = exercises(source(name))
+    assert numbers == [f"{name[1]}.{place}" for place in range(1, len(numbers) + 1)]
+    assert [number.replace("_", ".") for number in student.CHECK.findall(code)] == numbers
+    assert code.count(student.BEGIN) == code.count(student.END) == len(numbers)
+    assert text.count("<summary>Hint 1</summary>") == len(numbers)
+
+
+def test_there_are_at_least_twelve_exercises_and_a_check_for_each():
+    numbers = [number for name in NAMES for number in exercises(source(name))]
+    assert len(numbers) >= 12
+    assert sorted(numbers) == sorted(name[9:].replace("_", ".") for name in dir(checks) if name.startswith("exercise_"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_edition_differs_from_its_source_in_solutions_and_outputs_only(edition, name):
+    whole, given = source(name), nbformat.read(edition / f"{name}.ipynb", 4)
+    assert len(whole.cells) == len(given.cells)
+    for before, after in zip(whole.cells, given.cells, strict=True):
+        if student.BEGIN in before.source:
+            stub = re.sub(rf"( *){student.BEGIN}.*{student.END}",
+                          r"\1# YOUR CODE HERE\n\1raise NotImplementedError()", before.source, flags=re.S)
+            assert after.source == stub
+        else:
+            assert after.source == before.source
+        assert not after.get("outputs") and after.get("execution_count") is None
+
+
+def test_nbgrader_gives_full_marks_to_a_solved_copy_and_none_to_an_empty_one(edition, phantom_folder):
+    course = edition / "nbgrader"
+    for path in (course / "source" / "lvlab").glob("*.ipynb"):
+        if not path.name.startswith("01"):
+            path.unlink()
+    nbgrader(course, phantom_folder, "generate_assignment", "lvlab", "--create")
+    for who, origin in (("solved", "source"), ("empty", "release")):
+        submitted = course / "submitted" / who / "lvlab"
+        submitted.mkdir(parents=True)
+        shutil.copy(course / origin / "lvlab" / "01_explore_data.ipynb", submitted)
+    nbgrader(course, phantom_folder, "autograde", "lvlab", "--create")
+    from nbgrader.api import Gradebook
+
+    with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as book:
+        scores = {who: book.find_submission("lvlab", who) for who in ("solved", "empty")}
+        assert scores["solved"].score == scores["solved"].max_score == len(exercises(source("01_explore_data")))
+        assert scores["empty"].score == 0
+
+
+def nbgrader(course, data, *arguments):
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    result = subprocess.run([sys.executable, "-m", "nbgrader", *arguments], cwd=course, capture_output=True, text=True,
+                            timeout=600, env={**os.environ, "LVLAB_DATA": str(data), "PATH": path})
+    assert result.returncode == 0, result.stderr[-2000:]
