@@ -241,7 +241,7 @@ def slice_view(slices, row, opacity=0.4, prediction=None, show="truth", window=1
 
     show : "truth", "prediction", "both", "difference" or "image"; window, centre : see `windowed`
     """
-    figure, axis = _live_figure(1, 4.4, bottom=0.07)
+    figure, axis = _live_figure(1, 5.0, bottom=0.07)
     picture = windowed(slices.images[row], window, centre)
     if show == "difference":
         picture = error_overlay(picture, slices.masks[row], prediction[row], opacity)

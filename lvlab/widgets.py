@@ -26,21 +26,27 @@ def slice_browser(slices, prediction=None):
     place = ipywidgets.SelectionSlider(options=[("", 0)], description="Level")
     phase = ipywidgets.ToggleButtons(options=[""], description="Phase")
     show = ipywidgets.ToggleButtons(options=choices, description="Show")
-    show.style.button_width = "84px"
+    show.style.button_width = "104px"
     opacity = ipywidgets.FloatSlider(0.4, min=0, max=1, step=0.05, description="Opacity")
     window = ipywidgets.FloatSlider(1, min=0.1, max=2, step=0.05, description="Window")
     centre = ipywidgets.FloatSlider(0.5, min=0, max=1, step=0.05, description="Centre")
 
+    settling = []  # one choice resets others: draw once, when all have settled
+
     def refresh_phases(_=None):
+        settling.append("phases")
         phase.options = sorted(set(table.phase[table.patient == patient.value]))
+        settling.pop()
 
     def refresh_levels(_=None):
+        settling.append("levels")
         rows = table[(table.patient == patient.value) & (table.phase == phase.value)].sort_values("level")
         before = place.label
         place.options = [(str(level) if level else str(count), row) for count, (row, level)
                          in enumerate(zip(rows.index, rows.level, strict=True), start=1)]
         labels = [label for label, _ in place.options]
         place.index = labels.index(before) if before in labels else 0
+        settling.pop()
 
     patient.observe(refresh_phases, "value")
     for control in (patient, phase):
@@ -49,8 +55,8 @@ def slice_browser(slices, prediction=None):
     refresh_levels()
 
     def draw():
-        return display.slice_view(slices, place.value, opacity.value, prediction, show.value, window.value,
-                                  centre.value)
+        return None if settling else display.slice_view(slices, place.value, opacity.value, prediction, show.value,
+                                                        window.value, centre.value)
 
     return _viewer(draw, [patient, phase, place, show, opacity, window, centre])
 
@@ -155,7 +161,7 @@ class ContourDrawer(ipywidgets.VBox):
         from matplotlib.widgets import LassoSelector
 
         self.slices, self.prediction, self.drawings, self.rows = slices, prediction, {}, []
-        figure = Figure(figsize=(4.6, 4.6))
+        figure = Figure(figsize=(4.2, 4.2))
         self.canvas = canvas_of(figure)
         axis = figure.add_axes([0, 0, 1, 0.94])
         axis.set_title("Go round the cavity: press, drag, release", fontsize=10)
@@ -176,7 +182,8 @@ class ContourDrawer(ipywidgets.VBox):
         self.choice.observe(lambda _: self.clear(), "value")
         self.clear()
         buttons = ipywidgets.HBox([self.previous, self.next, self.again])
-        super().__init__([self.choice, buttons, self.text, self.canvas, self.picture, self.table],
+        pictures = ipywidgets.HBox([self.canvas, self.picture], layout={"flex_flow": "row wrap"})
+        super().__init__([self.choice, buttons, self.text, pictures, self.table],
                          layout={"align_items": "flex-start"})
 
     @property
@@ -246,12 +253,13 @@ def _slice_choice(slices):
 
 
 def _viewer(draw, controls):
-    """Put controls above a picture that `draw` makes anew whenever one of them changes."""
+    """Put controls above a picture that `draw` makes anew whenever one of them changes; None leaves it as it is."""
     picture = ipywidgets.Image(format="png")
 
     def redraw(_=None):
-        if all(getattr(control, "value", 0) is not None for control in controls):
-            picture.value = _png(draw())
+        figure = draw()
+        if figure is not None:
+            picture.value = _png(figure)
 
     for control in controls:
         control.observe(redraw, "value")

@@ -44,6 +44,18 @@ def test_slice_browser_redraws_when_a_control_moves(slices, prediction):
     assert changes(picture, place, len(place.options) - 1, "index")
 
 
+def test_slice_browser_keeps_the_level_and_draws_once_when_phase_or_patient_changes(slices):
+    patient, phase, place, *_, picture = widgets.slice_browser(slices).children
+    place.index = 2
+    drawn = []
+    picture.observe(lambda change: drawn.append(change["new"]), "value")
+    for control, value in ((phase, phase.options[-1]), (patient, patient.options[-1])):
+        control.value = value
+        assert place.index == 2
+    assert len(drawn) == 2
+    assert drawn[-1] == widgets._png(display.slice_view(slices, place.value))
+
+
 def test_slice_browser_offers_only_what_there_is_to_show(slices):
     assert widgets.slice_browser(slices).children[3].options == ("truth", "image")
 

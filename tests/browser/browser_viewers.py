@@ -96,7 +96,7 @@ def notebook(folder, lab, browser):
         cell = nbformat.v4.new_code_cell(SET_UP + source)
         kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
         nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=kernel), folder / f"{name}.ipynb")
-        page = browser.new_page(viewport={"width": 1000, "height": 1000})
+        page = browser.new_page(viewport={"width": 1000, "height": 1200})
         page.set_default_timeout(PATIENCE_S * 1000)
         try:
             page.goto(lab(name))
@@ -108,6 +108,7 @@ def notebook(folder, lab, browser):
                 page.wait_for_timeout(1000)
             yield page
             page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
+            page.wait_for_timeout(500)  # for the screenshot only: the last picture arrives
         finally:
             page.screenshot(path=SCREENSHOTS / f"{name}.png")
             page.close()

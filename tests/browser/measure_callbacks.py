@@ -40,7 +40,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         slices = lvlab.load(phantom.write(Path(folder) / "phantom", patients=2, seed=1, quiet=True)).training
     prediction = np.roll(slices.masks, 3, axis=1)
-    *_, place, show, opacity, window, _, _ = widgets.slice_browser(slices, prediction).children
+    _, phase, place, show, _, window, _, _ = widgets.slice_browser(slices, prediction).children
+    measure("slice browser: phase", setting(phase, phase.options * 3))
     measure("slice browser: level", setting(place, range(len(place.options))[:MOVES], "index"))
     measure("slice browser: show", setting(show, show.options))
     measure("slice browser: window", setting(window, np.linspace(0.5, 2, MOVES)))
