@@ -1,12 +1,13 @@
 """`lvlab doctor`: what a bug report needs, ready to paste."""
 
+import hashlib
 import os
 import platform
 import sys
 
 from lvlab import folder
 from lvlab.files import CourseError
-from lvlab.runs import versions
+from lvlab.runs import SHIPPED, WEIGHTS, versions
 
 
 def diagnose():
@@ -16,7 +17,8 @@ def diagnose():
     lines = [f"{package} {number}" for package, number in versions().items()]
     lines += [f"system {platform.platform()}", f"interpreter {sys.executable}", f"cpus {os.cpu_count()}",
               f"bfloat16 in hardware: {' '.join(bfloat16_features()) or 'no'}", f"gpu: {'yes' if HAS_GPU else 'no'}",
-              f"precision chosen: {choose_precision()}", f"kernel python3: {_kernel()}", f"data: {_data()}"]
+              f"precision chosen: {choose_precision()}", f"kernel python3: {_kernel()}", f"weights: {_weights()}",
+              f"data: {_data()}"]
     return "\n".join(lines)
 
 
@@ -31,6 +33,11 @@ def _kernel():
         return "missing; install ipykernel"
     same = os.path.realpath(interpreter) == os.path.realpath(sys.executable) or interpreter in ("python", "python3")
     return "this interpreter" if same else f"another interpreter ({interpreter}); start jupyter from .venv"
+
+
+def _weights():
+    path = SHIPPED / WEIGHTS
+    return f"shipped, {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}" if path.is_file() else "none shipped"
 
 
 def _data():
