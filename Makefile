@@ -38,14 +38,14 @@ figures: install data  ## train (where needed), evaluate, and write every figure
 	$(LVLAB) train --data "$(FOLDER)" --out "$(RUN)" --recipe $(RECIPE) --seed $(SEED) --if-needed
 	$(LVLAB) figures --run "$(RUN)" --data "$(FOLDER)" --out figures
 
-test: install lint pairs  ## lint, pair check, unit tests, and every notebook run and compared
+test: .venv/course-installed lint pairs  ## lint, pair check, unit tests, and every notebook run and compared
 	rm -rf build/test
 	$(LVLAB) phantom --out build/test/phantom --quiet
 	LVLAB_DATA="$(CURDIR)/build/test/phantom" LVLAB_RUNS="$(CURDIR)/build/test/runs" MPLCONFIGDIR="$(CURDIR)/build/mpl" \
 	$(BIN)/python -m pytest -q -p no:cacheprovider tests notebooks \
 	  --nbval --nbval-current-env --nbval-cell-timeout=900 --nbval-sanitize-with tests/nbval.cfg
 
-test-kill: install  ## kill a training ten times with SIGKILL, resume it, and compare (about ten minutes)
+test-kill: install  ## kill a training ten times with SIGKILL, resume it, and compare (about twelve minutes)
 	$(BIN)/python -m tests.kill
 
 test-browser: install  ## the viewers in a real JupyterLab and a real chromium (skips where there is none)
@@ -66,13 +66,13 @@ notebooks: install data  ## build, execute and store every notebook from its .py
 	$(BIN)/jupyter nbconvert --to notebook --inplace --execute --ExecutePreprocessor.timeout=900 \
 	  --ExecutePreprocessor.record_timing=False $(PAIRS)
 
-pretrain: install  ## train the shipped weights anew, on phantoms only (about half an hour)
+pretrain: install  ## train the shipped weights anew, on phantoms only (about an hour)
 	$(BIN)/python -m lvlab.pretraining
 
 benchmark: install data  ## both recipes on one folder: time ratio, Dice, memory, share of the machine's peak (about 15 minutes)
 	$(BIN)/python -m lvlab.benchmark --data "$(FOLDER)"
 
-ablation: install data  ## leave out one ingredient of LAB at a time; writes docs/ablation.csv (about 10 minutes)
+ablation: install data  ## change one ingredient of LAB at a time; writes docs/ablation.csv (about 25 minutes)
 	$(BIN)/python -m lvlab.ablation --data "$(FOLDER)"
 
 .venv/course-installed: .venv/installed
@@ -86,7 +86,7 @@ student: .venv/course-installed  ## build/student: the notebooks without solutio
 site: .venv/course-installed  ## build/site: the course as static pages, with stored outputs and folded solutions
 	$(BIN)/python docs/site/build.py build/site
 
-timings: install  ## measure minutes and memory of each notebook and write them into docs/timings.json
+timings: install  ## measure minutes and memory of each notebook and tell them at its head (about eight minutes)
 	$(BIN)/python -m tests.timings
 
 tensorboard: install  ## open TensorBoard on the logs of every run

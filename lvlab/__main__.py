@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 from lvlab import __version__
-from lvlab.files import CourseError, output
+from lvlab.files import CourseError, one_line, output
+
+MOST_PATIENTS = 10_000
 
 
 class Parser(argparse.ArgumentParser):
@@ -21,8 +23,8 @@ def phantom(args):
     """Write a phantom course folder."""
     from lvlab import phantom
 
-    if args.patients < 1:
-        raise CourseError(f"--patients is {args.patients}; at least 1 is needed")
+    if not 1 <= args.patients <= MOST_PATIENTS:
+        raise CourseError(f"--patients is {args.patients}; 1 to {MOST_PATIENTS} are possible")
     phantom.write(output(args.out), args.patients, args.seed, quiet=args.quiet)
     print(f"Wrote {args.patients} phantom patients to {args.out}")
 
@@ -33,6 +35,8 @@ def check(args):
 
     audit = check(args.folder)
     print(audit)
+    if args.quiet:
+        print(*audit.errors, sep="\n", end="\n" * bool(audit.errors), file=sys.stderr)
     return 1 if audit.errors else 0
 
 
@@ -76,11 +80,11 @@ def evaluate(args):
     if not args.run and not args.out:
         raise CourseError("without --run the weights that ship with lvlab are scored; say where with --out DIR")
     run = _run(args)
+    out = _folder(args.out) if args.out else run.path
     slices = _test_slices(load(args.data, need=("test",)))
     from lvlab.evaluation import format_summary
     from lvlab.report import write_scores
 
-    out = output(args.out) if args.out else run.path
     _, summary = write_scores(run, slices, out)
     print(format_summary(summary))
     print(f"Wrote {out}/scores.csv and {out}/summary.json")
@@ -100,14 +104,16 @@ def figures(args):
     from lvlab.folder import load
     from lvlab.runs import open_run
 
-    run = open_run(args.run)
+    run, out = open_run(args.run), _folder(args.out)
+    if run.history.empty:
+        raise CourseError(f"{run.path}/history.csv: cannot be read; train again with --overwrite")
     slices = _test_slices(load(args.data, need=("test",)))
     from lvlab.evaluation import format_summary
     from lvlab.report import write_report
 
-    _, summary = write_report(run, slices, args.out)
+    _, summary = write_report(run, slices, out)
     print(format_summary(summary))
-    print(f"Wrote the pictures and tables to {output(args.out)}")
+    print(f"Wrote the pictures and tables to {out}")
 
 
 def doctor(args):
@@ -127,9 +133,17 @@ def crossval(args):
     crossval.folds_of(slices, folds)
     from lvlab.evaluation import format_summary
 
-    _, summary = crossval.cross_validate(slices, recipe, output(args.out), folds, args.seeds, args.resume,
-                                         args.overwrite, args.quiet)
+    _, summary = crossval.cross_validate(slices, recipe, _folder(args.out), folds, dict.fromkeys(args.seeds),
+                                         args.resume, args.overwrite, args.quiet)
     print(format_summary(summary))
+
+
+def _folder(out):
+    """Return where an output folder belongs, unless a file is in its place."""
+    out = output(out)
+    if out.exists() and not out.is_dir():
+        raise CourseError(f"{out}: is a file; name a folder for the output")
+    return out
 
 
 def _whole_number(text):
@@ -226,7 +240,7 @@ def build_parser():
     sub.add_argument("--data", required=True, type=Path, help="a course folder")
     sub.add_argument("--out", required=True, type=Path, help="a folder for one run a fold")
     sub.add_argument("--folds", default="patient", help="patient (leave one out) or a number of groups")
-    sub.add_argument("--seeds", type=int, nargs="+", default=[0])
+    sub.add_argument("--seeds", type=_seed, nargs="+", default=[0])
     recipe_options(sub)
     how = sub.add_mutually_exclusive_group()
     how.add_argument("--resume", action="store_true", help="keep the folds that are finished")
@@ -238,6 +252,9 @@ def build_parser():
 def main(argv=None):
     """Run one command; return its exit code: 0, 1 (check found errors) or 2 (an error, told in one line)."""
     args = None
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal of another encoding has no × or …
     try:
         args = build_parser().parse_args(argv)
         with contextlib.ExitStack() as stack:
@@ -252,7 +269,9 @@ def main(argv=None):
     except (CourseError, OSError) as error:
         if args and args.verbose:
             raise
-        print(f"lvlab: {' '.join(str(error).split())}", file=sys.stderr)
+        text = str(error) if isinstance(error, CourseError) else (
+            f"{error.filename or 'the output'}: {error.strerror or error}; free space or name another place")
+        print(f"lvlab: {one_line(' '.join(text.split()))}", file=sys.stderr)
         return 2
 
 

@@ -1,17 +1,21 @@
-"""`make ablation`: leave one ingredient of LAB out at a time, and see what it was worth."""
+"""`make ablation`: change one ingredient of LAB at a time, and see what it was worth."""
 
 import argparse
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from scipy import ndimage
 
 from lvlab import folder, runs
-from lvlab.evaluation import evaluate
+from lvlab.evaluation import masks_of, predict, score, segment
 from lvlab.files import output, write_csv
 from lvlab.recipes import LAB, LAB_FROM_PHANTOM
 
 SHORT = replace(LAB, epochs=8)  # two fifths of LAB: enough to rank the ingredients
+SHIPPED = "from the shipped weights"
 VARIANTS = {
     "LAB, shortened": SHORT,
     "no augmentation": replace(SHORT, augmentation="none"),
@@ -19,14 +23,55 @@ VARIANTS = {
     "Dice loss only": replace(SHORT, loss="dice"),
     "constant step size": replace(SHORT, schedule="constant"),
     "Glorot initial weights": replace(SHORT, kernel_initializer="glorot_uniform"),
-    "from the shipped weights": LAB_FROM_PHANTOM,
+    "half the filters": replace(SHORT, filters=tuple(count // 2 for count in SHORT.filters)),
+    "batches of 16": replace(SHORT, batch_size=16),
+    "shipped weights, not blended": replace(LAB_FROM_PHANTOM, blend=1.0),
+    SHIPPED: LAB_FROM_PHANTOM,
 }
 
 
-def ablation(course, out, seeds=(0, 1, 2), variants=VARIANTS, quiet=False):
-    """Train every variant with every seed in `out`; return one row a training.
+def turned_and_mirrored(run, slices):
+    """Return the masks of the mean probability over a square's eight symmetries (test-time augmentation)."""
+    total = 0
+    for turns in range(4):
+        for mirror in (1, -1):
+            changed = np.rot90(slices.images, turns, (1, 2))[:, :, ::mirror]
+            found = predict(run, replace(slices, images=np.ascontiguousarray(changed)))
+            total = total + np.rot90(found[:, :, ::mirror], -turns, (1, 2))
+    return masks_of(total / 8, run.recipe["threshold"])
 
-    Columns: variant, seed, n, dice_mean, dice_sd, dice_worst (on the test patients), val_dice, train_seconds.
+
+def largest_filled(run, slices):
+    """Return the masks with their largest connected component only, its holes filled."""
+    masks = masks_of(predict(run, slices), run.recipe["threshold"])
+    for mask in masks[..., 0]:
+        parts, count = ndimage.label(mask)
+        if count:
+            mask[...] = ndimage.binary_fill_holes(parts == 1 + np.argmax(np.bincount(parts.flat)[1:]))
+    return masks
+
+
+def never_empty(run, slices):
+    """Return the masks, an empty one drawn anew at half of its slice's highest probability."""
+    probability = predict(run, slices)
+    highest = probability.max(axis=(1, 2, 3), keepdims=True)
+    threshold = run.recipe["threshold"]
+    return masks_of(probability, np.where(highest < threshold, highest / 2, threshold))
+
+
+AFTERWARDS = {
+    "… eight symmetries averaged": turned_and_mirrored,
+    "… largest part, holes filled": largest_filled,
+    "… never empty": never_empty,
+}
+
+
+def ablation(course, out, seeds=(0, 1, 2), variants=VARIANTS, afterwards=AFTERWARDS, quiet=False):
+    """Train every variant with every seed in `out`; return one row a training, and one for each
+    way to treat the prediction of the shipped weights' fine-tuning `afterwards`.
+
+    Columns: variant, seed, n, dice_mean, dice_sd, dice_worst (on the test patients), val_dice (of the kept
+    epoch, on the validation patients), train_seconds, predict_seconds (of the test slices, warm).
     """
     from lvlab.training import train_or_open
 
@@ -36,11 +81,30 @@ def ablation(course, out, seeds=(0, 1, 2), variants=VARIANTS, quiet=False):
         for name, recipe in variants.items():
             path = Path(out) / f"{name.replace(' ', '-').replace(',', '')}-{seed}"
             run = train_or_open(training, validation, recipe, path, seed=seed, quiet=quiet)
-            dice = evaluate(run, course.test).dice
-            rows.append((name, seed, dice.count(), dice.mean(), dice.std(ddof=0), dice.min(),
-                         run.record["val_dice"], run.record["train_seconds"]))
+            ways = {name: None, **(afterwards if name == SHIPPED else {})}
+            rows += [(way, seed, *_scores(run, course.test, validation, draw)) for way, draw in ways.items()]
     return pd.DataFrame(rows, columns=["variant", "seed", "n", "dice_mean", "dice_sd", "dice_worst", "val_dice",
-                                       "train_seconds"])
+                                       "train_seconds", "predict_seconds"])
+
+
+def _scores(run, test, validation, draw):
+    """Return n, mean, sd and worst Dice on test, mean Dice on validation, and both times."""
+    draw = draw or segment
+    val_dice = score(validation, draw(run, validation)).dice.mean()
+    draw(run, test)
+    before = time.perf_counter()
+    masks = draw(run, test)
+    seconds = time.perf_counter() - before
+    dice = score(test, masks).dice
+    return (dice.count(), dice.mean(), dice.std(ddof=0), dice.min(), val_dice, run.record["train_seconds"], seconds)
+
+
+def merged(old, new):
+    """Return the rows of `new` in the place of those of the same variants in `old`, in the order of VARIANTS."""
+    names = [*VARIANTS, *AFTERWARDS]
+    both = pd.concat([old[~old.variant.isin(new.variant)], new])
+    return both.sort_values(["seed", "variant"], key=lambda column: column.map(names.index) if
+                            column.name == "variant" else column, ignore_index=True)
 
 
 def main():
@@ -50,11 +114,17 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--table", type=Path, default=Path("docs/ablation.csv"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, metavar="VARIANT", help="measure these variants anew "
+                        "and keep the other rows of the table: " + "; ".join(VARIANTS))
     args = parser.parse_args()
     course = folder.load(args.data or folder.course_folder())
-    table = ablation(course, output(args.out), args.seeds)
+    variants = {name: VARIANTS[name] for name in args.only or VARIANTS}
+    table = ablation(course, output(args.out), args.seeds, variants)
+    if args.only and output(args.table).exists():
+        table = merged(pd.read_csv(output(args.table)), table)
     write_csv(output(args.table), table.round(4))
-    means = table.groupby("variant", sort=False)[["dice_mean", "dice_worst", "train_seconds"]].mean()
+    means = table.groupby("variant", sort=False)[["val_dice", "dice_mean", "dice_worst", "train_seconds",
+                                                  "predict_seconds"]].mean()
     print(means.round(3).to_string())
     print(f"lvlab {runs.versions()['lvlab']}; wrote {args.table}")
 

@@ -138,8 +138,8 @@ def _left_ventricle(rng, between, group, ejection):
         shortening=min(between((0.10, 0.16), (0.04, 0.18)), 0.6 * ejection),
         tilt=complex(*rng.normal(0, 0.06, 2)),
         endo_ripple=_ripple(rng, between((0.015, 0.045), (0.0, 0.08)), 2, 4),
-        sponge=(rng.normal(0, 1), rng.uniform(0, 2.5), between((0, 5), (-1, 8)), rng.uniform(0.35, 1.0)),
-        wall_ripple=uneven, trabeculae=between((0.5, 3.0), (0.0, 6.0)),
+        sponge=(rng.normal(0, 1), rng.uniform(0, 2.5), between((0, 5), (0, 9)), rng.uniform(0.35, 1.0)),
+        wall_ripple=uneven, trabeculae=between((0.5, 3.0), (0.5, 7.5)),
         trabecular_ripple=_ripple(rng, 0.45, 4, 13), papillaries=muscles,
         scar=(rng.uniform(-np.pi, np.pi), rng.uniform(1.5, 5), scarred * rng.uniform(0.3, 0.7)),
         outflow=(-2.2 + rng.normal(0, 0.3), rng.uniform(0.1, 0.28), between((9, 13), (6, 16))))

@@ -22,8 +22,9 @@ NOTHING = "Nothing to put right."
 IDENTIFYING = ("PatientBirthDate", "PatientBirthTime", "PatientAddress", "PatientTelephoneNumbers", "OtherPatientIDs",
                "PatientMotherBirthName", "InstitutionName", "InstitutionAddress", "InstitutionalDepartmentName",
                "AccessionNumber", "PatientComments")
-NOBODY = re.compile(r"[\s0^*xX.-]*$|19000101$|.*\b(anon\w*|pseudo\w*|phantom\w*|patient\w*|subject\w*|volunteer\w*"
-                    r"|de-?ident\w*|removed|unknown|none|test)\b", re.IGNORECASE)
+NOBODY = re.compile(r"[\s0^*xX.-]*$|19000101$|(((anon|pseudo|phantom|patient|subject|volunteer|de?ident)[a-z0-9]*"
+                    r"|lvlab|de|removed|unknown|no|none|name|test|data|\d{1,4})([\s^,_-]+|$))+$", re.IGNORECASE)
+RECORD_NUMBER = re.compile(r"\d[\d\s./-]{4,}$")  # five digits or more and no letter, as hospitals number people
 
 
 class Finding(NamedTuple):
@@ -79,7 +80,7 @@ def check(path):
         counts[part] = f"  {part}: {len(images)} images, {len(masks)} masks"
         pairs[part] = list(_read_pairs(path, part, images, masks, found))
     known = folder.pseudonyms([pair.image for own in pairs.values() for pair in own])
-    lines = [str(path)]
+    lines = [path.resolve().name]
     for part, own in pairs.items():
         lines += [counts[part], *_description(own, known)]
         if own and not any(pair.values.any() for pair in own):
@@ -178,7 +179,8 @@ def identifying_tags(path):
     """Return the names of a DICOM file's tags that may identify a person; the values stay here.
 
     A person's name is harmless where it says so (anonymous …) or is one word that holds a digit, equals
-    the PatientID or begins the file's name; a date or text where it is blank or all zeros.
+    the PatientID or begins the file's name; a date or text where it is blank or all zeros; a PatientID
+    unless it is a mere number that the file's name does not carry.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -197,6 +199,8 @@ def _identifies(element, pseudonym, stem):
         own = value == pseudonym or stem.lower().startswith(value.lower()) or re.search(r"\d", value)
         if own and not re.search(r"[\^\s]", value):
             return False
+    if element.keyword == "PatientID":
+        return bool(RECORD_NUMBER.match(value)) and value.strip("0") != "" and not stem.startswith(value)
     return (element.VR == "PN" or element.keyword in IDENTIFYING) and not NOBODY.match(value)
 
 

@@ -1,8 +1,11 @@
 """Keras and TensorFlow, imported without their start-up chatter, and what this machine does fast."""
 
 import contextlib
+import gc
 import os
 from pathlib import Path
+
+from lvlab.files import CourseError
 
 
 @contextlib.contextmanager
@@ -24,6 +27,10 @@ with _without_stderr():
 
     HAS_GPU = bool(tf.config.list_physical_devices("GPU"))
 
+tf.get_logger().setLevel("ERROR")  # its advice on retracing is for other programs
+
+gc.freeze()  # a million objects that stay for good: walking them would stop a viewer for 0.3 s now and then
+
 __all__ = ["HAS_GPU", "bfloat16_features", "choose_precision", "keras", "tf"]
 
 
@@ -36,7 +43,7 @@ def choose_precision(wanted="auto"):
     if wanted == "auto":
         wanted = os.environ.get("LVLAB_PRECISION", "auto")
     if wanted not in ("auto", "bfloat16", "float32"):
-        raise ValueError(f"LVLAB_PRECISION is {wanted!r}: set it to auto, bfloat16 or float32")
+        raise CourseError(f"LVLAB_PRECISION is {wanted!r}; set it to auto, bfloat16 or float32")
     if wanted != "auto":
         return wanted
     return "bfloat16" if HAS_GPU or bfloat16_features() else "float32"

@@ -1,13 +1,11 @@
 """Cross-validation by patient: every patient is tested once by a network that never saw it."""
 
-import shutil
-
 import numpy as np
 import pandas as pd
 
 from lvlab.evaluation import evaluate, summarise
 from lvlab.files import CourseError, refuse_full, write_csv, write_json
-from lvlab.runs import versions
+from lvlab.runs import RECIPE, clear_run, versions
 from lvlab.slices import concatenate
 
 
@@ -22,24 +20,31 @@ def folds_of(slices, folds="patient", seed=0):
     patients = slices.patients()
     if len(patients) < 2:
         raise CourseError("cross-validation needs two patients at least; their names or tags must tell them apart")
-    if folds == "patient":
-        return {patient: [patient] for patient in patients}
-    if not 2 <= folds <= len(patients):
+    if folds != "patient" and not 2 <= folds <= len(patients):
         raise CourseError(f"--folds is {folds}; between 2 and {len(patients)} (the number of patients) is possible")
-    groups = np.array_split(np.random.default_rng(seed).permutation(patients), folds)
-    return {f"fold-{number}": list(group) for number, group in enumerate(groups, start=1)}
+    if folds == "patient":
+        groups = {patient: [patient] for patient in patients}
+    else:
+        parts = np.array_split(np.random.default_rng(seed).permutation(patients), folds)
+        groups = {f"fold-{number}": list(part) for number, part in enumerate(parts, start=1)}
+    if min((~slices.table.patient.isin(group)).sum() for group in groups.values()) < 2:
+        raise CourseError("cross-validation leaves a fold with one slice to learn from; add slices: two are needed at "
+                          "least, one of them to validate")
+    return groups
 
 
 def prepare_folder(out, resume, overwrite):
-    """Make way for the results, or refuse; what is not a cross-validation is never removed."""
-    if resume or not out.exists():
-        return
-    if overwrite and ((out / "scores.csv").exists() or list(out.glob("seed*/recipe.json"))):
-        shutil.rmtree(out)
-    elif overwrite or (out.is_dir() and any(out.glob("seed*"))):
-        raise CourseError(f"{out}: already exists; choose --resume, --overwrite or another --out")
-    else:
+    """Make way for the results, or refuse; what no cross-validation wrote is never removed."""
+    runs = [path.parent for path in out.glob(f"seed*-*/{RECIPE}")] + [path.parent for path in out.glob("seed*-*/logs")]
+    if not runs:
         refuse_full(out)
+    elif overwrite:
+        for path in set(runs):
+            clear_run(path)
+        for name in ("scores.csv", "summary.json"):
+            (out / name).unlink(missing_ok=True)
+    elif not resume:
+        raise CourseError(f"{out}: already exists; choose --resume, --overwrite or another --out")
 
 
 def cross_validate(slices, recipe, out, folds="patient", seeds=(0,), resume=False, overwrite=False, quiet=False):
@@ -49,9 +54,9 @@ def cross_validate(slices, recipe, out, folds="patient", seeds=(0,), resume=Fals
     summary.json (over all rows, and each seed's mean Dice). Returns both. With `resume`, finished
     folds of the same recipe, seed and data are kept.
     """
+    prepare_folder(out, resume, overwrite)
     from lvlab.training import train_or_open
 
-    prepare_folder(out, resume, overwrite)
     tables = []
     for seed in seeds:
         for fold, patients in folds_of(slices, folds, seed).items():

@@ -90,14 +90,15 @@ def overlay_grid(slices, prediction, scores, columns=5):
     return figure
 
 
-def learning_curves(history):
-    """Draw loss and Dice of training and validation over the epochs; the lowest validation loss is marked."""
+def learning_curves(history, mark=True):
+    """Draw loss and Dice of training and validation over the epochs, and mark the lowest validation loss."""
     figure, axes = _figure(1, 2, 3.2, width=4.6)
-    best = history.val_loss.idxmin()
+    best = history.val_loss.idxmin() if mark and history.val_loss.notna().any() else None
     for axis, name, label in ((axes[0], "loss", "Loss"), (axes[1], "dice", "Dice")):
         axis.plot(history.epoch, history[name], color="0.45", label="training")
         axis.plot(history.epoch, history[f"val_{name}"], color=PREDICTION, label="validation")
-        axis.axvline(history.epoch[best], color=TRUTH, linestyle=":", label="lowest validation loss")
+        if best is not None:
+            axis.axvline(history.epoch[best], color=TRUTH, linestyle=":", label="lowest validation loss")
         _plain(axis, "Epoch", label)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[1].set_ylim(0, 1)
@@ -124,12 +125,12 @@ def dice_by_area(scores):
 def ablation_chart(table):
     """Draw the mean test Dice of each variant of an ablation (one row a training), a dot per seed."""
     means = table.groupby("variant", sort=False).dice_mean.mean()[::-1]
-    figure, axis = _figure(1, 1, 0.45 * len(means) + 0.9, width=7)
+    figure, axis = _figure(1, 1, 0.3 * len(means) + 0.9, width=7)
     axis.barh(means.index, means, color=TRUTH, alpha=0.6)
     axis.plot(table.dice_mean, table.variant, "o", color=PREDICTION, markersize=4, label="one seed")
     _plain(axis, "Mean Dice on the test patients", "")
-    axis.set_xlim(max(0, table.dice_mean.min() - 0.1), 1)
-    axis.legend(frameon=False, loc="lower right")
+    axis.set(xlim=(0, 1), ylim=(-0.6, len(means) - 0.4))
+    axis.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), borderpad=0)
     return figure
 
 
@@ -255,8 +256,15 @@ def slice_view(slices, row, opacity=0.4, prediction=None, show="truth", window=1
         if mask is not None:
             picture = _blend(picture, mask, colour, opacity)
     outlines = (truth, found) if opacity > 0 else (None, None)
-    _slice(axis, picture, _describe(slices.table.iloc[row]), *outlines)
+    size = "" if truth is None else f", cavity {_size(truth, slices.table.iloc[row])}"
+    _slice(axis, picture, _describe(slices.table.iloc[row]) + size, *outlines)
     return figure
+
+
+def _size(mask, row):
+    """Return a mask's area in words: cm², or pixels where the spacing is unknown."""
+    area_cm2 = metrics.area_mm2(mask, row.row_spacing_mm, row.col_spacing_mm) / 100
+    return f"{area_cm2:.1f} cm²" if area_cm2 == area_cm2 else f"{int(mask.sum())} pixels"
 
 
 def threshold_view(slices, probability, row, threshold=0.5, curves=None):
@@ -269,7 +277,7 @@ def threshold_view(slices, probability, row, threshold=0.5, curves=None):
     axes[0].imshow(probability[row, ..., 0], cmap="magma", vmin=0, vmax=1)
     if found.any():
         axes[0].contour(found[..., 0], [0.5], colors="white", linewidths=1.2)
-    _slice(axes[0], None, f"Probability; white: where ≥ {threshold:.2f}")
+    _slice(axes[0], None, f"Probability; white line: {threshold:.2f}")
     _slice(axes[1], error_overlay(slices.images[row], truth, found), _describe(slices.table.iloc[row]))
     _threshold_curves(axes[2], truth, found, threshold,
                       threshold_curves(truth, probability[row]) if curves is None else curves)

@@ -1,13 +1,12 @@
 """`lvlab doctor`: what a bug report needs, ready to paste."""
 
-import hashlib
 import os
 import platform
 import sys
 
 from lvlab import folder
 from lvlab.files import CourseError
-from lvlab.runs import SHIPPED, WEIGHTS, versions
+from lvlab.runs import SHIPPED, WEIGHTS, shipped_fingerprint, versions
 
 
 def diagnose():
@@ -36,8 +35,7 @@ def _kernel():
 
 
 def _weights():
-    path = SHIPPED / WEIGHTS
-    return f"shipped, {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}" if path.is_file() else "none shipped"
+    return f"shipped, {shipped_fingerprint()}" if (SHIPPED / WEIGHTS).is_file() else "none shipped"
 
 
 def _data():

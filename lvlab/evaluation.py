@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lvlab import metrics
+from lvlab.files import CourseError
 
 METRICS = ("precision", "recall", "dice", "jaccard")
 THRESHOLDS = np.arange(1, 100) / 100
@@ -14,6 +15,10 @@ THRESHOLDS = np.arange(1, 100) / 100
 def predict(run, slices):
     """Return the probability of the cavity in each pixel: float32 (n, h, w, 1) in [0, 1]."""
     model = run.model
+    size, wanted = slices.images.shape[1], getattr(model, "input_shape", slices.images.shape)[1]
+    if size != wanted:
+        raise CourseError(f"{run.path}: its network takes {wanted} × {wanted} pixels, these slices are {size} × "
+                          f"{size}; load them with size={wanted}, or train anew")
     chunks = [model.predict_on_batch(slices.images[at:at + 20]) for at in range(0, len(slices), 20)]
     return np.concatenate(chunks)
 

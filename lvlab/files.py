@@ -11,7 +11,13 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 
 class CourseError(Exception):
-    """Something a person can put right: the message is one line naming the file and the remedy."""
+    """Something a person can put right: the message is one line naming the file and the remedy.
+
+    Notebooks show that line and no traceback.
+    """
+
+    def _render_traceback_(self):
+        return [str(self)]
 
 
 def find(path):
@@ -19,7 +25,7 @@ def find(path):
 
     A path that exists in neither place is returned as seen from the working directory.
     """
-    path = Path(path).expanduser()
+    path = _at_home(path)
     if path.is_absolute() or path.exists() or not (PROJECT / path).exists():
         return path
     return PROJECT / path
@@ -27,10 +33,17 @@ def find(path):
 
 def output(path):
     """Return where a relative output path belongs: the project's root inside notebooks/, else as given."""
-    path = Path(path).expanduser()
+    path = _at_home(path)
     if not path.is_absolute() and Path.cwd() == PROJECT / "notebooks":
         return PROJECT / path
     return path
+
+
+def _at_home(path):
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise CourseError(f"{path}: there is no such user here; write the whole path") from error
 
 
 def runs_folder():
@@ -61,6 +74,7 @@ def whole_folder(path):
     path = Path(path)
     with _people_errors(path):
         refuse_full(path)
+        path = path.resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=path.parent))
         try:
@@ -78,14 +92,19 @@ def refuse_full(path):
     path = Path(path)
     if path.exists() and not path.is_dir():
         raise CourseError(f"{path}: is a file; name a new folder for the output")
+    if path.is_dir() and path.resolve() == Path.cwd():
+        raise CourseError(f"{path}: is the folder you are in; name a new folder inside it")
     if path.is_dir() and any(path.iterdir()):
         raise CourseError(f"{path}: already exists and is not empty; remove it or name another folder")
 
 
 def walk(folder):
     """Return every file below a folder, sorted, links followed, each folder once."""
+    def refuse(error):
+        raise CourseError(f"{error.filename}: cannot be read ({error.strerror}); allow it, or name another folder")
+
     seen, files = set(), []
-    for place, inside, names in os.walk(folder, followlinks=True):
+    for place, inside, names in os.walk(folder, onerror=refuse, followlinks=True):
         inside[:] = [] if os.path.realpath(place) in seen else sorted(n for n in inside if not n.startswith("."))
         if os.path.realpath(place) not in seen:
             files += [Path(place, name) for name in names if not name.startswith(".")]
@@ -96,7 +115,12 @@ def walk(folder):
 def shorten(names, most=3):
     """Return the first few names in one line, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(map(str, names[:most])) + more
+    return one_line(", ".join(map(str, names[:most]))) + more
+
+
+def one_line(text):
+    """Return a text with every character that a terminal would obey, such as a line break, as �."""
+    return "".join(letter if letter.isprintable() else "�" for letter in str(text))
 
 
 def write_json(path, content):

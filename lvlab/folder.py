@@ -17,7 +17,7 @@ import pandas as pd
 import pydicom
 from PIL import Image, UnidentifiedImageError
 from pydicom.errors import InvalidDicomError
-from pydicom.pixels import apply_color_lut, apply_rescale
+from pydicom.pixels import apply_color_lut, apply_rescale, get_decoder
 
 from lvlab.files import PROJECT, CourseError, find
 from lvlab.slices import COLUMNS, SIZE, SliceSet, centre_crop, normalise
@@ -155,9 +155,11 @@ def _by_name(folder, endings):
         if file.suffix.lower() not in endings or file.name.startswith(".") or file.is_dir():
             continue
         stem = unicodedata.normalize("NFC", file.stem)
-        if not file.exists():
-            problems.append(Problem(file, "is a link to nothing", "put the file itself there"))
-        elif stem in found:
+        if not file.is_file():
+            what = "is no file" if file.exists() else "is a link to nothing"
+            problems.append(Problem(file, what, "put the file itself there"))
+            continue
+        if stem in found:
             problems.append(Problem(file, f"has the same name as {found[stem].name}", "keep one of the two"))
         found.setdefault(stem, file)
     return found, problems
@@ -184,6 +186,9 @@ def read_dicom(path, file=None):
 
 def _read_dicom(path, file):
     dataset = pydicom.dcmread(file or path)
+    for tag in ("NumberOfFrames", "RescaleSlope", "RescaleIntercept"):
+        if tag in dataset and dataset[tag].value in (None, ""):
+            del dataset[tag]
     if "PixelData" not in dataset:
         raise CourseError(f"{path}: holds no image (no pixel data); remove it or export it again")
     frames = int(dataset.get("NumberOfFrames") or 1)
@@ -207,11 +212,13 @@ def _decoded(path, dataset):
         pixels = dataset.pixel_array
     except (NotImplementedError, RuntimeError) as error:
         syntax = dataset.file_meta.get("TransferSyntaxUID")
-        if syntax is not None and syntax.is_compressed:
+        if syntax is not None and syntax.is_compressed and not get_decoder(syntax).is_available:
             raise CourseError(f"{path}: {syntax.name}: {CODEC_HELP}") from error
         raise
     if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
         pixels = apply_color_lut(pixels, dataset)
+    elif pixels.ndim == 3 and dataset.get("SamplesPerPixel") == 1:
+        raise CourseError(f"{path}: holds {len(pixels)} frames; the course needs one frame per file: export it so")
     pixels = apply_rescale(pixels, dataset).astype(np.float32)
     return pixels.mean(-1) if pixels.ndim == 3 else pixels
 
@@ -252,11 +259,22 @@ def read_labels(path):
     try:
         with Image.open(path, formats=["PNG"]) as image:
             image.load()
+            if _is_deep_colour(path):
+                raise CourseError(f"{path}: is a colour PNG of 16 bits; save the mask with 8 bits, or in grey")
             return _labels(image)
+    except CourseError:
+        raise
     except UnidentifiedImageError as error:
         raise CourseError(f"{path}: is not a PNG image; save the mask as PNG, whatever its name says") from error
     except Exception as error:  # damaged PNG bytes raise nearly every kind
         raise CourseError(f"{path}: cannot be read as a PNG mask ({_short(error)}); save it again") from error
+
+
+def _is_deep_colour(path):
+    """Tell a PNG of 16 bits a channel and several channels, of which Pillow keeps the high bytes only."""
+    with open(path, "rb") as file:
+        depth, colour_type = file.read(26)[24:26]
+    return depth == 16 and colour_type in (2, 4, 6)
 
 
 def _labels(image):
@@ -288,7 +306,7 @@ def pseudonyms(slices):
     for s in slices:
         match = named[s.path]
         if match:
-            known[s.path] = (match["patient"], match["phase"], int(match["level"]))
+            known[s.path] = (readable(match["patient"]), match["phase"], int(match["level"]))
         elif s.patient_key:
             place = round(s.position_mm, 1)
             level = levels[s.patient_key].index(place) + 1 if place == place else 0
@@ -305,7 +323,7 @@ def _slice_set(rows, known, size):
         images.append(normalise(crop))
         if mask_path is not None:
             masks.append(_cropped_mask(mask_path, image, size))
-        table.append((image.path.stem, *known[image.path], image.row_spacing_mm, image.col_spacing_mm,
+        table.append((readable(image.path.stem), *known[image.path], image.row_spacing_mm, image.col_spacing_mm,
                       image.slice_thickness_mm, (*corner, *image.pixels.shape)))
     _say_what_is_unknown(rows, known, size)
     masks = np.stack(masks)[..., None].astype(np.float32) if masks else None
@@ -329,6 +347,11 @@ def _say_what_is_unknown(rows, known, size):
     for what, number in count.items():
         if number:
             print(f"Note: {number} of {len(rows)} slices have {what}.")
+
+
+def readable(name):
+    """Return a file's name as text that can be written: bytes that are no UTF-8 become �."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def size_of(array):

@@ -23,7 +23,8 @@ def random_slices(n, seed, size=128, start=0):
     """Return (images, masks): float32 (n, size, size, 1), in [0, 1] and in {0, 1}, each of a new wild patient.
 
     Images are normalised as the course's crops are; about two masks in a hundred are empty. Slice i
-    depends on `seed` and `start + i` only: chunks made apart equal one long run.
+    depends on `seed` and `start + i` only: chunks made apart equal one long run (a pixel in ten thousand
+    may be rounded to the next grey level where the linear algebra uses another number of threads).
     """
     images = np.empty((n, size, size, 1), np.float32)
     masks = np.empty((n, size, size, 1), np.float32)

@@ -40,7 +40,7 @@ def phantom_slices(n, seed, quiet=False):
     return SliceSet(images, masks, table)
 
 
-def pretrain(out, training_slices=12_000, validation_slices=400, seed=0, resume=False, overwrite=False, quiet=False):
+def pretrain(out, training_slices=40_000, validation_slices=400, seed=0, resume=False, overwrite=False, quiet=False):
     """Train PRETRAIN on phantoms only and return its Run in `out`."""
     from lvlab.training import train
 
@@ -53,7 +53,7 @@ def main():
     """Pre-train, then put the weights into the package."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", default="runs/phantom-pretraining")
-    parser.add_argument("--slices", type=int, default=12_000)
+    parser.add_argument("--slices", type=int, default=40_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true")
     args = parser.parse_args()

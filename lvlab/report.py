@@ -10,9 +10,14 @@ from lvlab.files import output, whole_file, write_csv, write_json
 def write_scores(run, slices, out):
     """Score a run on slices with ground truth; write scores.csv and summary.json; return both."""
     scores, summary = score_run(run, slices)
+    write_tables(scores, summary, out)
+    return scores, summary
+
+
+def write_tables(scores, summary, out):
+    """Write scores.csv and summary.json."""
     write_csv(Path(out) / "scores.csv", scores)
     write_json(Path(out) / "summary.json", summary)
-    return scores, summary
 
 
 def write_report(run, slices, out):
@@ -21,8 +26,10 @@ def write_report(run, slices, out):
     Returns (score table, summary). What an earlier report wrote there is replaced, file by file.
     """
     out = output(out)
-    scores, summary = write_scores(run, slices, out)
-    for name, figure in figures(run, slices, scores).items():
+    scores, summary = score_run(run, slices)
+    pictures = figures(run, slices, scores)
+    write_tables(scores, summary, out)
+    for name, figure in pictures.items():
         with whole_file(out / f"{name}.png") as temporary:
             figure.savefig(temporary, dpi=150, format="png")
     return scores, summary

@@ -1,7 +1,9 @@
 """The run folder: recipe, weights, history and scores of one training, written whole and read safely."""
 
+import hashlib
 import os
 import platform
+import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +16,8 @@ from lvlab.files import CourseError, find, read_json, whole_file, write_csv, wri
 
 SHIPPED = Path(__file__).parent / "weights"
 MODEL, WEIGHTS, RECIPE, HISTORY, PROGRESS = "model.keras", "weights.npz", "recipe.json", "history.csv", "progress.npz"
+WRITTEN = (MODEL, RECIPE, HISTORY, PROGRESS, "scores.csv", "summary.json")  # and logs/, of two writers
+PRECISIONS = ("auto", "bfloat16", "float32")
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,9 @@ class Run:
         """One row per epoch: epoch, loss, dice, val_loss, val_dice, seconds."""
         try:
             columns = ["epoch", "loss", "dice", "val_loss", "val_dice", "seconds"]
-            return pd.read_csv(self.path / HISTORY, usecols=columns)
-        except (OSError, ValueError) as error:
+            table = pd.read_csv(self.path / HISTORY, usecols=columns)
+            return table.loc[table.index[0]:].astype(float).astype({"epoch": int})
+        except (OSError, ValueError, LookupError) as error:
             raise CourseError(f"{self.path / HISTORY}: cannot be read; train again with --overwrite") from error
 
     @cached_property
@@ -60,27 +65,46 @@ def open_run(path):
         raise CourseError(f"{path}: {'its training is not finished' if unfinished else 'is not a run folder'}; "
                           f"{remedy}")
     run = Run(path)
-    recipe = run.record.get("recipe")
-    needed = {"filters": list, "precision": str, "threshold": float}
-    if not isinstance(recipe, dict) or not all(isinstance(recipe.get(key), kind) for key, kind in needed.items()):
+    if not _is_recipe(run.record.get("recipe")):
         raise CourseError(f"{path / RECIPE}: holds no recipe of lvlab; train again with --overwrite")
     return run
+
+
+def _is_recipe(recipe):
+    """Tell whether this is a dict with all that prediction needs, in its range."""
+    if not isinstance(recipe, dict):
+        return False
+    filters, threshold = recipe.get("filters"), recipe.get("threshold")
+    return (isinstance(filters, list) and bool(filters) and all(isinstance(n, int) and 0 < n < 10_000 for n in filters)
+            and recipe.get("precision") in PRECISIONS and isinstance(threshold, float) and 0 < threshold < 1)
 
 
 def refuse_run(path, resume=False, overwrite=False):
     """Raise unless a training may write into `path`: nothing that exists is overwritten without being told."""
     finished, begun = (path / MODEL).exists(), (path / PROGRESS).exists()
-    ours = any((path / name).exists() for name in (MODEL, PROGRESS, RECIPE, HISTORY, "logs"))
     if path.exists() and not path.is_dir():
         raise CourseError(f"{path}: is a file; name a folder for the run")
-    if not path.is_dir() or all(inside.name.startswith(".writing-") for inside in path.iterdir()):
+    inside = {child.name for child in path.iterdir() if not child.name.startswith(".writing-")} if path.is_dir() else ()
+    if not inside:
         return
+    ours = inside & {MODEL, PROGRESS, RECIPE} or inside == {"logs"}
     if not (resume or overwrite):
         raise CourseError(f"{path}: already exists; choose --resume, --overwrite or another --out")
     if not ours:
         raise CourseError(f"{path}: is not a run folder, so it is left alone; name another --out")
     if resume and finished and not begun:
         raise CourseError(f"{path}: its training is finished, nothing to resume; evaluate it, or --overwrite")
+
+
+def clear_run(path):
+    """Remove what a training and its evaluation wrote into `path`, and nothing else."""
+    for name in (*WRITTEN, *(child.name for child in path.glob(".writing-*"))):
+        (path / name).unlink(missing_ok=True)
+    for part in ("train", "validation"):
+        shutil.rmtree(path / "logs" / part, ignore_errors=True)
+    for folder in (path / "logs", path):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def load_model(path, recipe):
@@ -93,7 +117,7 @@ def load_model(path, recipe):
     except Exception as error:  # Keras and h5py raise nearly every kind on a damaged file
         reason = " ".join(str(error).split())[:100]
         raise CourseError(
-            f"{path}: is damaged or not a U-Net of lvlab ({reason}); train again with --overwrite") from error
+            f"{path}: is damaged or not the U-Net of its {RECIPE} ({reason}); train again with --overwrite") from error
 
 
 def build_model(recipe, weights, size=128):
@@ -121,6 +145,16 @@ def shipped_weights(recipe):
         raise CourseError(f"the shipped weights fit filters {record['recipe']['filters']}, not {list(filters)}; "
                           "start from scratch")
     return [array.astype(np.float32) for array in load_arrays(SHIPPED / WEIGHTS, "weights")]
+
+
+def shipped_fingerprint():
+    """Return 16 hex digits that change with the shipped weights."""
+    return hashlib.sha256((SHIPPED / WEIGHTS).read_bytes()).hexdigest()[:16]
+
+
+def start_fingerprint(recipe):
+    """Return what tells the weights that a recipe starts from: the shipped ones', or "" from scratch."""
+    return shipped_fingerprint() if recipe.start == "phantom" else ""
 
 
 def ship(run):
@@ -185,7 +219,8 @@ def same_training(path, recipe, seed, fingerprint):
         record = open_run(path).record
     except CourseError:
         return False
-    wanted = {"recipe": _plain(recipe.as_dict()), "seed": seed, "data_fingerprint": fingerprint}
+    wanted = {"recipe": _plain(recipe.as_dict()), "seed": seed, "data_fingerprint": fingerprint,
+              "start_fingerprint": start_fingerprint(recipe)}
     return all(record.get(key) == value for key, value in wanted.items())
 
 

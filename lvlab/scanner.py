@@ -53,7 +53,7 @@ def sample_scanner(rng, variety="realistic"):
     signal[3] = min(signal[3], 0.75 * signal[0])
     direction = np.exp(2j * np.pi * rng.random()) * between((0.0, 0.010), (0.0, 0.016))
     return Scanner(
-        spacing_mm=between((1.2, 1.8), (1.0, 2.0)), thickness_mm=between((6, 10), (5, 12)), signal=signal,
+        spacing_mm=between((1.2, 1.8), (0.8, 2.0)), thickness_mm=between((6, 10), (5, 12)), signal=signal,
         texture=between((0.06, 0.14), (0.0, 0.22)),
         texture_px=(between((1.2, 2), (1, 3)), between((4, 9), (3, 16))),
         opposed=bool(rng.random() < (0.5 if wild else 0.85)),

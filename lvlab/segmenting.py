@@ -1,9 +1,11 @@
 """`lvlab segment`: masks in the original frame for DICOM files without ground truth."""
 
+import warnings
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pydicom
 from PIL import Image
 from tqdm.auto import tqdm
 
@@ -23,7 +25,10 @@ def gather(paths):
     found = []
     for path in map(find, paths):
         if path.is_dir():
-            inside = [file for file in walk(path) if is_dicom(file)]
+            every = [file for file in walk(path) if is_dicom(file)]
+            inside = [file for file in every if _holds_image(file)]
+            if len(inside) < len(every):
+                print(f"Note: {len(every) - len(inside)} of {len(every)} DICOM files hold no image; left out.")
             found += [(file, _target(file.relative_to(path))) for file in inside]
             if not inside:
                 raise CourseError(f"{path}: holds no DICOM file; name the folder that does")
@@ -48,7 +53,18 @@ def is_dicom(path):
     if path.suffix.lower() in folder.IMAGE_ENDINGS:
         return True
     with open(path, "rb") as file:
-        return file.read(132)[DICOM_MARK] == b"DICM" and path.name != "DICOMDIR"
+        return file.read(132)[DICOM_MARK] == b"DICM" and path.name.upper() != "DICOMDIR"
+
+
+def _holds_image(path):
+    """Tell whether a DICOM file describes an image; reports and the like do not. Damaged files count as images."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            header = pydicom.dcmread(path, specific_tags=["Rows", "SOPClassUID"], stop_before_pixels=True)
+    except Exception:  # told where the file is read
+        return True
+    return "Rows" in header or "SOPClassUID" not in header
 
 
 def write_masks(run, files, out, quiet=False):

@@ -32,7 +32,7 @@ class SliceSet:
     def __repr__(self):
         patients = self.table.patient[self.table.patient != ""].nunique()
         truth = "with" if self.masks is not None else "without"
-        return f"SliceSet({len(self)} slices, {patients} patients, {truth} masks)"
+        return f"SliceSet({len(self)} slices, {patients} patient{'s' * (patients != 1)}, {truth} masks)"
 
     def subset(self, chosen):
         """Return the slices picked by a boolean array (n,) or by positions."""

@@ -51,6 +51,7 @@ def for_students(notebook):
     resources = {}
     for step in (ClearSolutions(enforce_metadata=False), ClearOutputPreprocessor()):
         notebook, resources = step.preprocess(nbformat.from_dict(notebook), resources)
+    notebook.metadata.pop("widgets", None)  # the viewers' stored state holds pictures
     return notebook
 
 

@@ -35,6 +35,7 @@ SITE = "https://www.cardiacatlas.org/sunnybrook-cardiac-data/"
 FIRST_CENTRE = 0.5
 FRAMES_A_LEVEL = 20
 LARGEST_FILE = 64 * 2**20
+PACKED = (".zip", ".gz", ".tgz", ".tar", ".7z", ".rar")
 CASE = re.compile(r"SC-(HF-I|HF-NI|HYP|N)-(\d+)$", re.IGNORECASE)
 CONTOUR = re.compile(r"IM-\d+-(\d+)-([io])contour-manual\.txt$", re.IGNORECASE)
 IMAGE = re.compile(r"IM-\d+-(\d+)\.dcm$", re.IGNORECASE)
@@ -90,17 +91,23 @@ def write(release, out, test_patients=(), quiet=False):
             own = contours[cases[patient]] if patient in cases else {}
             frames[patient] = labelled_frames(patient, images[patient], own, left_out)
     frames = {patient: own for patient, own in frames.items() if own}
+    unusable = [str(what).rpartition("; ")[0] for what in left_out["unusable"]]
     left_out = {f"{reason} ({len(what)})": shorten(sorted(what)) for reason, what in left_out.items() if what}
     if not frames:
-        raise CourseError(f"{release}: nothing to import: {', '.join(left_out)}; "
+        why = "".join(f" ({reason})" for reason in unusable[:1])
+        raise CourseError(f"{release}: nothing to import: {', '.join(left_out)}{why}; "
                           f"get SCD_IMAGES and SCD_ManualContours from {SITE}")
+    if empty := tested - frames.keys():
+        raise CourseError(f"--test-patients {', '.join(sorted(empty))}: no labelled frame here; name one of "
+                          f"{', '.join(sorted(frames))}")
     tested = tested or set(default_test(list(frames)))
     with whole_folder(out) as folder:
         for patient, own in frames.items():
             _write_frames(folder / ("test" if patient in tested else "training"), patient, own)
     done = f"{sum(map(len, frames.values()))} pairs of {len(frames)} patients; for the test: "
     left_out = [f"Left out: {reason}: {what}" for reason, what in left_out.items()]
-    return [done + (", ".join(sorted(tested)) or "none"), *left_out]
+    done += ", ".join(sorted(tested)) or "none"
+    return [done + (", and none to train on" if tested >= frames.keys() else ""), *left_out]
 
 
 def default_test(patients):
@@ -113,8 +120,8 @@ def read_release(release, stack):
     if not release.exists():
         raise CourseError(f"{release}: no such release; download it from {SITE}")
     items = list(_items(release, stack))
-    if re.fullmatch(r"SCD_IMAGES\w*", release.name, re.IGNORECASE) and release.is_dir():
-        items += [item for item in _items(release.parent, stack)
+    if re.fullmatch(r"SCD_IMAGES\w*", release.resolve().name, re.IGNORECASE) and release.is_dir():
+        items += [item for item in _items(release.resolve().parent, stack)
                   if CONTOUR.search(item.path.name) or item.path.name.lower() == "scd_patientdata.csv"]
     images, contours, table = defaultdict(lambda: defaultdict(dict)), defaultdict(dict), None
     for item in items:
@@ -123,12 +130,14 @@ def read_release(release, stack):
         if (match := CONTOUR.match(name)) and case:
             contours[case].setdefault((int(match[1]), match[2].lower()), item)
         elif (match := IMAGE.match(name)) and SERIES.search("/".join(folders)):
-            images[folders[-2]][folders[-1]].setdefault(int(match[1]), item)
+            images[folders[-2].upper()][folders[-1]].setdefault(int(match[1]), item)
         elif name.lower() == "scd_patientdata.csv":
             table = table or item
     for what, found in (("image (SCD_IMAGES_01 …)", images), ("contour (SCD_ManualContours)", contours)):
         if not found:
-            raise CourseError(f"{release}: holds no Sunnybrook {what}; download it from {SITE}")
+            packed = [item.path.name for item in items if item.path.suffix.lower() in PACKED]
+            remedy = f"unpack {packed[0]} first" if packed else f"download it from {SITE}"
+            raise CourseError(f"{release}: holds no Sunnybrook {what}; {remedy}")
     if table is None:
         raise CourseError(f"{release / 'scd_patientdata.csv'}: is missing; it tells which contours belong to which "
                           f"images: download it from {SITE}")
@@ -157,9 +166,12 @@ def canonical(case):
 
 def _patients_by_case(table):
     text = table.read().decode("utf-8-sig", errors="replace")
-    rows = [{str(key).strip().lower(): str(value).strip() for key, value in row.items()}
-            for row in csv.DictReader(io.StringIO(text))]
-    names = {canonical(row["originalid"]): row["patientid"] for row in rows
+    try:
+        rows = [{str(key).strip().lower(): str(value).strip() for key, value in row.items()}
+                for row in csv.DictReader(text.splitlines())]
+    except csv.Error:
+        rows = []
+    names = {canonical(row["originalid"]): row["patientid"].upper() for row in rows
              if row.get("originalid") and row.get("patientid")}
     if not names:
         raise CourseError(f"{table.path}: has no columns PatientID and OriginalID; download it again from {SITE}")
@@ -197,14 +209,22 @@ def labelled_frames(patient, series, contours, left_out):
 def _frame(number, image, contour, has_outer):
     dicom = image.read()
     pixels = read_dicom(image.path, io.BytesIO(dicom)).pixels
-    count = pydicom.dcmread(io.BytesIO(dicom), specific_tags=["CardiacNumberOfImages"],
-                            stop_before_pixels=True).get("CardiacNumberOfImages")
-    count = int(count) if count and int(count) > 1 else FRAMES_A_LEVEL
+    count = _frames_a_level(dicom)
     level, frame = divmod(number - 1, count)
     mask = polygon2mask(pixels.shape, contour_points(contour, pixels.shape)[:, ::-1] - FIRST_CENTRE)
     if not mask.any():
         raise CourseError(f"{contour.path}: encloses no pixel; draw it again")
     return Frame(number, level + 1, frame / count, has_outer, dicom, mask)
+
+
+def _frames_a_level(dicom):
+    """Return how many frames of a heart beat a DICOM file tells of, the release's usual number where it does not."""
+    try:
+        header = pydicom.dcmread(io.BytesIO(dicom), specific_tags=["CardiacNumberOfImages"], stop_before_pixels=True)
+        count = int(header.get("CardiacNumberOfImages") or 0)
+    except (ValueError, TypeError):
+        count = 0
+    return count if count > 1 else FRAMES_A_LEVEL
 
 
 def contour_points(contour, shape):

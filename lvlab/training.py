@@ -1,6 +1,5 @@
 """Training: the losses, and `train`, which turns slices and a recipe into a run folder."""
 
-import shutil
 import time
 
 import numpy as np
@@ -60,9 +59,9 @@ def train(training, validation, recipe, out=None, *, seed=0, resume=False, overw
     """
     path = output(out or runs_folder() / recipe.name)
     check_data(training, validation)
+    precision = choose_precision(recipe.precision)
     prepare_folder(path, resume, overwrite)
     keras.utils.set_random_seed(seed)
-    precision = choose_precision(recipe.precision)
     size = training.images.shape[1]
     model = unet(recipe.filters, size, recipe.kernel_initializer, precision)
     steps = -(-len(training) * recipe.passes // recipe.batch_size)
@@ -70,15 +69,17 @@ def train(training, validation, recipe, out=None, *, seed=0, resume=False, overw
         model.set_weights(runs.shipped_weights(recipe))
     compile_model(model, recipe, steps)
     about = {"recipe": recipe.as_dict(), "seed": seed, "precision": precision,
-             "data_fingerprint": data_fingerprint(training, validation)}
+             "data_fingerprint": data_fingerprint(training, validation),
+             "start_fingerprint": runs.start_fingerprint(recipe)}
+    start, watched = model.get_weights(), as_dataset(validation).batch(20)
     keeper = Keeper(path, recipe, about, resume)
     model.fit(
         batches(training, recipe, seed, first_step=keeper.start_at(model) * steps),
         steps_per_epoch=steps, initial_epoch=keeper.epoch, epochs=recipe.epochs, shuffle=False, verbose=0,
-        validation_data=as_dataset(validation).batch(20),
+        validation_data=watched,
         callbacks=[keeper, Bar(recipe.epochs, keeper.epoch, quiet),
                    keras.callbacks.TensorBoard(path / "logs", write_graph=False), *callbacks])
-    keeper.finish(parameters=model.count_params(), training_slices=len(training),
+    keeper.finish(start, watched, parameters=model.count_params(), training_slices=len(training),
                   validation_slices=len(validation), training_patients=training.patients(),
                   validation_patients=validation.patients())
     return runs.open_run(path)
@@ -104,7 +105,7 @@ def prepare_folder(path, resume=False, overwrite=False):
     runs.refuse_run(path, resume, overwrite)
     try:
         if path.is_dir() and overwrite:
-            shutil.rmtree(path)
+            runs.clear_run(path)
         path.mkdir(parents=True, exist_ok=True)
         for left_by_a_kill in path.glob(".writing-*"):
             left_by_a_kill.unlink()
@@ -198,13 +199,18 @@ class Keeper(keras.callbacks.Callback):
         table = pd.DataFrame(self.rows, columns=["epoch", *METRICS, "seconds"])
         return table.astype({"epoch": int})
 
-    def finish(self, **more):
-        """Write the kept weights and the record; only now is the run a finished one."""
-        self.model.set_weights(self.best_weights)
+    def finish(self, start, validation, **more):
+        """Write the kept weights, blended with those of the start, and the record: now the run is a finished one."""
+        share = self.recipe.blend
+        self.model.set_weights([share * trained + (1 - share) * first
+                                for trained, first in zip(self.best_weights, start, strict=True)])
         history = self.history()
-        best = len(history) - 1 if self.recipe.keep == "last" else int(history.val_loss.idxmin())
+        best = len(history) - 1 if self.recipe.keep == "last" else int(history.val_loss.fillna(np.inf).idxmin())
+        val_dice = history.val_dice[best]
+        if share < 1:
+            val_dice = self.model.evaluate(validation, verbose=0, return_dict=True)["dice"]
         runs.write_record(self.path, **self.about, **more, best_epoch=int(history.epoch[best]),
-                          val_dice=float(history.val_dice[best]), train_seconds=float(history.seconds.sum()))
+                          val_dice=float(val_dice), train_seconds=float(history.seconds.sum()))
         runs.save_model(self.path / runs.MODEL, self.model)
         (self.path / runs.PROGRESS).unlink(missing_ok=True)
 

@@ -1,6 +1,8 @@
 """Viewers for notebooks: controls around one plain function of `display`, nothing more."""
 
+import gc
 import io
+from contextlib import contextmanager
 from functools import cache, lru_cache
 from itertools import combinations
 
@@ -15,6 +17,18 @@ from lvlab.evaluation import METRICS, feature_watcher, masks_of, threshold_curve
 from lvlab.slices import filled
 
 
+@contextmanager
+def _promptly():
+    """Draw first and collect garbage after: a full collection takes longer than the picture."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def slice_browser(slices, prediction=None):
     """Browse slices by patient, level and phase; `prediction` masks (n, h, w, 1) are optional.
 
@@ -26,7 +40,7 @@ def slice_browser(slices, prediction=None):
     place = ipywidgets.SelectionSlider(options=[("", 0)], description="Level")
     phase = ipywidgets.ToggleButtons(options=[""], description="Phase")
     show = ipywidgets.ToggleButtons(options=choices, description="Show")
-    show.style.button_width = "104px"
+    show.style.button_width = "98px"
     opacity = ipywidgets.FloatSlider(0.4, min=0, max=1, step=0.05, description="Opacity")
     window = ipywidgets.FloatSlider(1, min=0.1, max=2, step=0.05, description="Window")
     centre = ipywidgets.FloatSlider(0.5, min=0, max=1, step=0.05, description="Centre")
@@ -58,7 +72,7 @@ def slice_browser(slices, prediction=None):
         return None if settling else display.slice_view(slices, place.value, opacity.value, prediction, show.value,
                                                         window.value, centre.value)
 
-    return _viewer(draw, [patient, phase, place, show, opacity, window, centre])
+    return _beside(_viewer(draw, [patient, phase, place, show, opacity, window, centre]))
 
 
 def threshold_explorer(slices, probability):
@@ -115,6 +129,7 @@ def TrainingMonitor(validation, row=None):
     image, truth = validation.images[row], validation.masks[row]
     picture, history = ipywidgets.Image(format="png"), []
 
+    @_promptly()
     def after_epoch(epoch, logs):
         history.append({"epoch": epoch + 1, **logs})
         found = masks_of(monitor.model.predict_on_batch(image[None]))[0]
@@ -173,16 +188,19 @@ class ContourDrawer(ipywidgets.VBox):
         self.previous = ipywidgets.Button(description="Previous", icon="arrow-left")
         self.next = ipywidgets.Button(description="Next", icon="arrow-right")
         self.again = ipywidgets.Button(description="Draw again", icon="pencil")
+        self.zoom = ipywidgets.ToggleButton(description="Zoom", icon="search-plus")
         self.text = ipywidgets.HTML()
         self.picture = ipywidgets.Image(format="png")
         self.table = ipywidgets.HTML()
         self.previous.on_click(lambda _: self._step(-1))
         self.next.on_click(lambda _: self._step(1))
         self.again.on_click(lambda _: self.clear())
-        self.choice.observe(lambda _: self.clear(), "value")
+        for control in (self.choice, self.zoom):
+            control.observe(lambda _: self.clear(), "value")
         self.clear()
-        buttons = ipywidgets.HBox([self.previous, self.next, self.again])
-        pictures = ipywidgets.HBox([self.canvas, self.picture], layout={"flex_flow": "row wrap"})
+        buttons = ipywidgets.HBox([self.previous, self.next, self.again, self.zoom])
+        pictures = ipywidgets.HBox([self.canvas, self.picture], layout={"flex_flow": "row wrap",
+                                                                         "align_items": "flex-start"})
         super().__init__([self.choice, buttons, self.text, pictures, self.table],
                          layout={"align_items": "flex-start"})
 
@@ -194,13 +212,19 @@ class ContourDrawer(ipywidgets.VBox):
 
     def clear(self):
         """Show the chosen slice bare, ready to be drawn on."""
-        self.image.set_data(self.slices.images[self.choice.value, ..., 0])
+        row = self.choice.value
+        self.image.set_data(self.slices.images[row, ..., 0])
+        whole = 0, 0, self.slices.images.shape[1]
+        left, top, side = zoomed(self.slices.masks[row, ..., 0]) if self.zoom.value else whole
+        self.view = {"xlim": (left - 0.5, left + side - 0.5), "ylim": (top + side - 0.5, top - 0.5)}
+        self.image.axes.set(**self.view)
         self.trace.set_data([], [])
         self.picture.value = b""
         self.picture.layout.visibility = "hidden"
         self.text.value = "The outline runs along the wall's inner edge; papillary muscles lie inside it."
         self.canvas.draw_idle()
 
+    @_promptly()
     def finish(self, vertices):
         """Turn the (x, y) vertices of a drawing into a mask, and score it."""
         row = self.choice.value
@@ -214,6 +238,8 @@ class ContourDrawer(ipywidgets.VBox):
         self._note(row, mask, len(earlier) + 1)
         found = None if self.prediction is None else self.prediction[row]
         figure = display.contour_comparison(self.slices.images[row], self.slices.masks[row], found, mask, earlier)
+        for axis in figure.axes:
+            axis.set(**self.view)
         self.drawings[row] = [*earlier, mask]
         self.picture.value = _png(figure)
         self.picture.layout.visibility = "visible"
@@ -241,6 +267,14 @@ class ContourDrawer(ipywidgets.VBox):
         self.choice.index = (self.choice.index + by) % len(self.choice.options)
 
 
+def zoomed(mask):
+    """Return (left, top, side) of the half-size square round a mask (h, h), or round the middle where it is empty."""
+    size, side = len(mask), len(mask) // 2
+    middle = np.argwhere(mask > 0).mean(axis=0) if mask.any() else (size / 2, size / 2)
+    top, left = np.clip(np.round(np.array(middle) - side / 2), 0, size - side).astype(int)
+    return int(left), int(top), side
+
+
 def own_agreement(masks):
     """Return the mean Dice over all pairs of one person's drawings of a slice; NaN for fewer than two."""
     pairs = [metrics.dice(first, second) for first, second in combinations(masks, 2)]
@@ -256,6 +290,7 @@ def _viewer(draw, controls):
     """Put controls above a picture that `draw` makes anew whenever one of them changes; None leaves it as it is."""
     picture = ipywidgets.Image(format="png")
 
+    @_promptly()
     def redraw(_=None):
         figure = draw()
         if figure is not None:
@@ -264,7 +299,18 @@ def _viewer(draw, controls):
     for control in controls:
         control.observe(redraw, "value")
     redraw()
-    return ipywidgets.VBox([*controls, picture], layout={"align_items": "flex-start"})
+    return ipywidgets.Box([*controls, picture], layout={"flex_flow": "row wrap", "align_items": "flex-start"})
+
+
+def _beside(viewer, width="330px"):
+    """Lay a viewer's controls out in a column of its own, left of the picture."""
+    *controls, picture = viewer.children
+    for control in controls:
+        control.layout.width = width
+    picture.layout.grid_area = f"1 / 2 / {len(controls) + 2} / 3"
+    return ipywidgets.GridBox(viewer.children, layout={
+        "grid_template_columns": f"{width} auto", "grid_template_rows": f"repeat({len(controls)}, auto) 1fr",
+        "align_items": "flex-start", "justify_content": "flex-start", "grid_gap": "2px 16px"})
 
 
 def _png(figure):

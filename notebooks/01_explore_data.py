@@ -19,16 +19,24 @@
 # - how the left ventricle changes from base to apex and from end-diastole to end-systole;
 # - why patients, not slices, are divided into training and validation.
 #
-# **Time:** 20 minutes to read; the computer needs about 10 seconds on two CPU cores. **Memory:** below 1 GB.
+# **Time:** 20 minutes to read, 5 seconds to run. **Memory:** 0.3 GB. (`make timings`, 2 CPU cores)
 #
 # **You need:** nothing but this course. Without data of your own you work with *phantoms*: synthetic patients, drawn
 # by a program. They look like MR, no one's privacy is at stake, and their masks are exact.
 
 # %% [markdown]
+# ## How to work here
+#
+# Click into a cell and press Shift+Enter: it runs, and the next one is chosen. Go from top to bottom; a cell may need
+# those above it. In an exercise, replace `# YOUR CODE HERE` and the line under it, run the cell, then the next one: it
+# checks your answer, as often as you like. If all is tangled, choose *Kernel → Restart Kernel* and begin again at the
+# top.
+
+# %% [markdown]
 # ## The course folder
 #
 # Images and masks live in one folder. To use your own, put it into `data/`, or start Jupyter with
-# `LVLAB_DATA=/path/to/folder`, or change one line of the next cell: `folder = pathlib.Path("/path/to/folder")`.
+# `LVLAB_DATA=/path/to/folder`, or change one line of the next cell: `folder = lvlab.files.find("/path/to/folder")`.
 # Everything below works on it unchanged. Where there is none, phantoms are made first.
 
 # %%
@@ -41,11 +49,28 @@ if folder.name == "phantom" and not folder.exists():
 # %% [markdown]
 # `training/` holds pairs: `NAME.dcm` is an image, `NAME.png` the mask that an expert (or the phantom's program) drew
 # on it. `test/` keeps its masks apart, in `test/GT/`. GT means *ground truth*.
+#
+# A name such as `phantom-01_s02_ES_im0028` tells the patient, the level (1 is nearest the base of the heart), the
+# moment (ED: the heart is full, ES: it has emptied) and the number of the frame.
 
 # %%
 for part in ("training", "test", "test/GT"):
     files = sorted(file.name for file in (folder / part).glob("*.*"))
     print(f"{part:9} {len(files):4} files  {', '.join(files[:2])}")
+
+# %% [markdown]
+# ## Check the folder first
+#
+# Files get lost, renamed and mixed up long before a network sees them. So let a careful colleague read every pair
+# first: are the partners there, do the sizes fit, is a patient on both sides, could a tag tell who it is? In a
+# terminal the same is `python -m lvlab check FOLDER`.
+
+# %%
+print(lvlab.audit.check(folder))
+
+# %% [markdown]
+# **Look:** each finding would be one line here, with the file, what is wrong and what to do. An *error* must be put
+# right before anything is trained; a *warning* you may live with, once you know why it is there.
 
 # %% [markdown]
 # ## One slice: what the file knows
@@ -105,7 +130,7 @@ print(f"{pixels.shape[0]} rows, {pixels.shape[1]} columns, grey values {pixels.m
 # ## Crop: keep the middle
 #
 # Short-axis slices are planned with the heart near the centre. The network gets the central 128 × 128 pixels: less to
-# compute, less to confuse. By hand it takes two lines (where a frame is smaller, we take its shorter side).
+# compute, less to confuse. By hand it takes three lines (where a frame is smaller, we take its shorter side).
 
 # %%
 side = min(128, *pixels.shape)
@@ -142,14 +167,14 @@ np.allclose(normalised, lvlab.normalise(crop), atol=1e-6)
 lvlab.display.histograms(crop, normalised)
 
 # %% [markdown]
-# **Look:** the shape stays; only the scale changes. The tall bars at 0 and 1 are the clipped 5 % at each end. Mind the
-# logarithmic axis.
+# **Look:** the same image on another scale. What was darker than the 5th percentile is 0 now, what was brighter than
+# the 95th is 1. Mind the logarithmic axis.
 
 # %% [markdown]
 # ### Exercise 1.1 · Normalise another slice
 #
 # The last training image, cropped, is in `another`. Bring it to the same grey scale, without `lvlab`, in `answer`:
-# the 5th percentile to 0, the 95th to 1, the rest clipped. You should get a picture as bright as the one above.
+# the 5th percentile to 0, the 95th to 1, the rest clipped. The next cell shows what goes in and what should come out.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -166,6 +191,10 @@ lvlab.display.histograms(crop, normalised)
 # %%
 another_path = lvlab.folder.pair_files(folder, "training")[-1][0]
 another = lvlab.centre_crop(lvlab.folder.read_dicom(another_path).pixels)[0]
+lvlab.checks.picture_1_1(another)
+
+# %%
+answer = None
 ### BEGIN SOLUTION
 low, high = np.percentile(another, [5, 95])
 answer = np.clip((another - low) / (high - low), 0, 1)
@@ -239,6 +268,7 @@ print(f"mean Dice {np.nanmean(mispaired):.2f}; {np.mean(mispaired < 0.01):.0%} o
 # </details>
 
 # %%
+answer = None
 ### BEGIN SOLUTION
 answer = lvlab.dice(training.masks, np.roll(training.masks, 1, axis=0))
 ### END SOLUTION
@@ -249,10 +279,9 @@ lvlab.checks.exercise_1_2(answer, training.masks)
 # %% [markdown]
 # ### Exercise 1.3 · Which fault is it?
 #
-# Three predictions went wrong, each in its own way: *too small* (two pixels of rim lost), *mispaired* (masks in
-# another order), *inverted* (inside and outside swapped). Their mean scores:
-#
-# Put the fault's name beside each letter. Precision is the share of the drawn pixels that are right, recall the share
+# Three predictions went wrong, each in its own way: *inverted* (inside and outside swapped), *mispaired* (masks in
+# another order), *too small* (two pixels of rim lost). The table below holds their mean scores. Put the fault's
+# name beside each letter. Precision is the share of the drawn pixels that are right, recall the share
 # of the true pixels that were drawn.
 #
 # <details><summary>Hint 1</summary>
@@ -271,8 +300,9 @@ lvlab.checks.exercise_1_2(answer, training.masks)
 lvlab.checks.three_faults(training.masks)
 
 # %%
+answer = None
 ### BEGIN SOLUTION
-answer = {"A": "too small", "B": "mispaired", "C": "inverted"}
+answer = {"A": "mispaired", "B": "inverted", "C": "too small"}
 ### END SOLUTION
 
 # %%
@@ -291,7 +321,8 @@ lvlab.display.show_patient(training, patient)
 
 # %% [markdown]
 # **Look:** follow one column from ED to ES: the cavity shrinks and the wall thickens. Follow one row: towards the apex
-# only a few pixels are left. Where would *you* find it hardest to draw the outline?
+# only a few pixels are left. At the base a second bright room may join the cavity, the *outflow tract* that leads to
+# the aorta; it does not count. Where would *you* find it hardest to draw the outline?
 
 # %%
 lvlab.display.area_by_level(training, patient)
@@ -322,6 +353,7 @@ bool(np.isclose(by_hand, lvlab.metrics.area_mm2(training.masks[0], *spacing_mm),
 # </details>
 
 # %%
+answer = None
 ### BEGIN SOLUTION
 answer = training.masks[0].sum() * 1.25 * 1.5 / 100
 ### END SOLUTION
@@ -331,7 +363,8 @@ lvlab.checks.exercise_1_4(answer, training.masks[0], 1.25, 1.5)
 
 # %% [markdown]
 # Areas from base to apex, times the distance between levels, give the volume. From the volumes at ED and ES comes the
-# *ejection fraction*, one of the most used numbers in cardiology. That is why people segment ventricles.
+# *ejection fraction*, (ED − ES) / ED, one of the most used numbers in cardiology. That is why people segment
+# ventricles.
 
 # %% [markdown]
 # ## Class balance
@@ -372,7 +405,7 @@ print(f"training {len(train)} slices, validation {len(val)}; "
 # %% [markdown]
 # ### Exercise 1.5 · Find the leak
 #
-# Here is another split, made by slice: a fifth of the slices, drawn at random. Who is on both sides? Answer with the
+# Here is another split, made by slice: a tenth of the slices, drawn at random. Who is on both sides? Answer with the
 # set of patients.
 #
 # <details><summary>Hint 1</summary>
@@ -389,7 +422,8 @@ print(f"training {len(train)} slices, validation {len(val)}; "
 
 # %%
 order = np.random.default_rng(0).permutation(len(training))
-first, second = training.subset(order[len(order) // 5:]), training.subset(order[:len(order) // 5])
+first, second = training.subset(order[len(order) // 10:]), training.subset(order[:len(order) // 10])
+answer = None
 ### BEGIN SOLUTION
 answer = set(first.patients()) & set(second.patients())
 ### END SOLUTION
@@ -407,7 +441,8 @@ lvlab.display.slice_view(training, row=0, opacity=0.4)
 
 # %% [markdown]
 # The browser calls this same function whenever you move a control. Find the slice with the smallest cavity, and set
-# the opacity to 0: would you have seen it? (The browser needs a running kernel: run the cell.)
+# the opacity to 0: would you have seen it? *Window* is how wide a range of greys is stretched from black to white,
+# *Centre* where that range lies. (The browser needs a running kernel: run the cell.)
 
 # %% tags=["nbval-ignore-output"]
 lvlab.widgets.slice_browser(training)

@@ -3,9 +3,11 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
+import lvlab
 from lvlab import phantom
 from lvlab.files import PROJECT
 
@@ -19,6 +21,18 @@ settings.load_profile("lvlab")
 def phantom_folder(tmp_path_factory):
     """A small course folder: 3 patients to train on, 1 to test on."""
     return phantom.write(tmp_path_factory.mktemp("data") / "phantom", patients=4, seed=1, quiet=True)
+
+
+@pytest.fixture(scope="session")
+def slices(phantom_folder):
+    """The training slices of the small course folder."""
+    return lvlab.load(phantom_folder).training
+
+
+@pytest.fixture(scope="session")
+def prediction(slices):
+    """Masks as a network might draw them: the true ones, three pixels too low."""
+    return np.roll(slices.masks, 3, axis=1)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Each exercise's check passes the solution, and answers three typical mistakes with the right hint."""
 
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -56,35 +57,40 @@ def my_jaccard(truth, drawn):
     return (truth * drawn).sum() / max(((truth + drawn) > 0).sum(), 1)
 
 
-FAULTS = {"A": "too small", "B": "mispaired", "C": "inverted"}
+FAULTS = {"A": "mispaired", "B": "inverted", "C": "too small"}
 TABLE = {
     "1_1": ((CROP,), np.clip((CROP - LOW) / (HIGH - LOW), 0, 1), [
         ((CROP - CROP.min()) / np.ptp(CROP), "minimum and maximum"), ((CROP - LOW) / (HIGH - LOW), "Clip"),
-        (np.clip((HIGH - CROP) / (HIGH - LOW), 0, 1), "inverted"), (..., "three dots")]),
+        (np.clip((HIGH - CROP) / (HIGH - LOW), 0, 1), "inverted"), (..., "YOUR CODE HERE")]),
     "1_4": ((MASKS[0], 1.25, 1.5), 120 * 1.25 * 1.5 / 100, [
         (120, "number of pixels"), (120 * 1.25 * 1.5, "in mm²"), (120 * 1.25**2 / 100, "one spacing twice")]),
     "1_2": ((MASKS,), shift(0), [
-        (float(shift(0).mean()), "hides the zeros"), (np.ones(6), "still paired"), (shift(2), "within their images")]),
+        (float(shift(0).mean()), "hides the slices"), (np.ones(6), "still paired"), (shift(2), "within their images"),
+        (np.roll(MASKS, 1, axis=0), "These are masks")]),
     "1_3": ((), FAULTS, [
         ({"A": "inverted", "B": "mispaired", "C": "too small"}, "swapped"), ({**FAULTS, "A": "small"}, "The words are"),
-        ({**FAULTS, "A": "mispaired", "B": "too small"}, "leaves the total area"), ("inverted", "answer with {'A'")]),
+        ({**FAULTS, "A": "too small", "C": "mispaired"}, "leaves the total area"), ("inverted", "answer with {'A'")]),
     "1_5": ((FIRST, SECOND), {"b"}, [
         (1, "not how many"), (set(), "by patient"), ({"a", "b", "c"}, "everyone"), ({"first-0"}, "These are slices")]),
     "2_1": ((), 4640, [(4608, "has a bias"), (4624, "*out*, not in"), (320, "all 16")]),
     "2_2": ((), bce, [
         (lambda t, p: -bce(t, p), "The sign"), (lambda t, p: 5 * bce(t, p), "the sum"),
-        (lambda t, p: -np.mean(t * np.log(p)), "Background"), (lambda t, p: None, "return")]),
+        (lambda t, p: -np.mean(t * np.log(p)), "Background"), (lambda t, p: None, "return"),
+        (lambda t, p: -t * np.log(p), "np.mean"), (lambda t, p: t & p, "TypeError")]),
     "2_3": ((IMAGE, MASK), (IMAGE[:, ::-1], MASK[:, ::-1]), [
         ((IMAGE[:, ::-1], MASK), "the mask stayed"), ((IMAGE, MASK[:, ::-1]), "the image stayed"),
-        ((IMAGE[::-1], MASK[::-1]), "Top and bottom"), ((IMAGE, MASK), "Nothing moved")]),
+        ((IMAGE[::-1], MASK[::-1]), "Top and bottom"), ((IMAGE, MASK), "Nothing moved"),
+        ((MASK[:, ::-1], IMAGE[:, ::-1]), "image first")]),
     "2_4": (({"dice", "val_dice"},), MINE, [
         (replace(MINE, loss="dice_bce"), "still has LAB's loss"), (replace(MINE, batch_size=4), "one thing at a time"),
-        (replace(MINE, learning_rate=1e-3, loss="dice"), "learning_rate")]),
+        (replace(MINE, learning_rate=1e-3, loss="dice"), "learning_rate"), (replace(MINE, name="lab"), "of its own"),
+        ({"loss": "dice"}, "another form")]),
     "2_5": ((HISTORY,), HISTORY.epoch[HISTORY.val_loss.idxmin()], [
         (30, "learning by heart"), (HISTORY.val_loss.idxmin(), "counted from 0"), (1, "low is good")]),
     "3_1": ((), my_dice, [
         (my_jaccard, "That is Jaccard"), (lambda t, d: my_dice(t, d) / 2, "count twice"), (without_empty, "np.nan"),
-        (lambda t, d: my_dice(t, 1 - d), "inverted")]),
+        (lambda t, d: my_dice(t, 1 - d), "inverted"),
+        (lambda t, d: my_dice(t, d) if t.any() else np.nan, "*both*")]),
     "3_2": ((EMPTY_TRUTH, HOLES), np.array([1, 4]), [
         ([0, 2, 3, 5], "*was* drawn"), ([2], "recall's"), ([1], "missing"), ([True, False], "for each slice")]),
     "3_3": ((0.22, 0.05), 74.4, [(19.4, "1.96"), (297.4, "twice as narrow"), (8.62, "Square")]),
@@ -116,6 +122,27 @@ def test_a_typical_mistake_gets_its_hint(number, arguments, answer, hint):
     with pytest.raises(checks.NotYet, match=f"^Exercise {number.replace('_', '.')}: not yet. ") as caught:
         check(number, answer, arguments)
     assert hint in str(caught.value)
+
+
+@pytest.mark.parametrize(("number", "wrong"), [("1_4", 1), ("2_1", 1), ("2_5", 1), ("3_3", 1), ("3_5", 0.9)])
+def test_a_wrong_number_is_told_a_range_and_not_the_answer(number, wrong):
+    arguments, solution, _ = TABLE[number]
+    with pytest.raises(checks.NotYet) as caught:
+        check(number, wrong, arguments)
+    told = re.search(r"expected .*? Hint", str(caught.value))[0]
+    numbers = [float(found) for found in re.findall(r"\d+\.?\d*", told)]
+    assert min(numbers) < float(solution) < max(numbers)
+    assert number == "3_5" or float(solution) not in numbers
+
+
+@pytest.mark.parametrize("number", TABLE)
+def test_an_unsolved_exercise_says_what_to_do_and_shows_no_solution(number):
+    def stub(*_):
+        raise NotImplementedError
+
+    with pytest.raises(checks.NotYet, match="replace YOUR CODE HERE") as caught:
+        check(number, stub if number in ("2_2", "3_1") else None, TABLE[number][0])
+    assert caught.value._render_traceback_() == [str(caught.value)]
 
 
 def test_columns_on_two_rulers_are_named():

@@ -94,7 +94,7 @@ def test_a_damaged_network_is_refused(place, tmp_path, capsys, damage):
     data = str(place[0] / "course")
     assert main(["evaluate", "--data", data, "--run", str(run), "--out", str(tmp_path / "new")]) == 2
     line, = capsys.readouterr().err.splitlines()
-    assert f"{run / runs.MODEL}: is damaged or not a U-Net of lvlab" in line and "--overwrite" in line
+    assert f"{run / runs.MODEL}: is damaged or not the U-Net of its recipe.json" in line and "--overwrite" in line
     assert not (tmp_path / "new").exists()
 
 

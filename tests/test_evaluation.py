@@ -6,18 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import lvlab
 from lvlab import display, evaluation
-
-
-@pytest.fixture(scope="module")
-def slices(phantom_folder):
-    return lvlab.load(phantom_folder).training
-
-
-@pytest.fixture(scope="module")
-def prediction(slices):
-    return np.roll(slices.masks, 3, axis=1)
 
 
 def scores_of(dice):

@@ -3,19 +3,21 @@
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from pydicom.uid import JPEGLosslessSV1, JPEGLSLossless
+from pydicom.uid import JPEGLosslessSV1, JPEGLSLossless, RLELossless
 from scipy.ndimage import gaussian_filter
 
-from lvlab import folder
+from lvlab import folder, runs, segmenting
 from lvlab.__main__ import main
 from lvlab.files import CourseError
 from tests import samples
@@ -110,6 +112,23 @@ SOUND_RECIPE = {"filters": [4, 8], "precision": "auto", "threshold": 0.5}
 JUNK = b"\xfe\xff\x00\xe0\x00\x00\x00\x00\xfe\xff\x00\xe0\x04\x00\x00\x00junk\xfe\xff\xdd\xe0\x00\x00\x00\x00"
 
 
+def deep_colour(course):
+    rows = b"".join(b"\0" + row.tobytes() for row in np.repeat(DISC[..., None], 3, -1).astype(">u2"))
+    header = struct.pack(">IIBBBBB", samples.SIDE, samples.SIDE, 16, 2, 0, 0, 0)
+    (course / MASK).write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows))
+                                + chunk(b"IEND", b""))
+
+
+def chunk(kind, content):
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def zip_in_zip(place):
+    shutil.make_archive(place / "inner", "zip", place / "release")
+    with zipfile.ZipFile(place / "outer.zip", "w") as archive:
+        archive.write(place / "inner.zip", "inner.zip")
+
+
 def compressed(course, syntax=JPEGLSLossless):
     ds = samples.dataset(samples.picture()[0], syntax=syntax, PixelData=JUNK)
     ds["PixelData"].VR = "OB"
@@ -156,6 +175,12 @@ REFUSED = {
     "more rows than pixels": (image(Rows=999), TRAIN, f"{IMAGE}: cannot be read as DICOM"),
     "a billion pixels": (image(Rows=60000, Columns=60000), TRAIN, f"{IMAGE}: is 60000 × 60000 pixels, no MR slice"),
     "no rows": (image(Rows=None), TRAIN, f"{IMAGE}: cannot be read as DICOM"),
+    "a cine that tells no number of frames": (
+        image(np.zeros((60, 20), np.uint16), Rows=20, Columns=20), TRAIN, f"{IMAGE}: holds 3 frames"),
+    "a cine that says it is one frame": (
+        image(np.zeros((60, 20), np.uint16), Rows=20, Columns=20, NumberOfFrames=1), TRAIN, f"{IMAGE}: holds 3 frames"),
+    "damaged RLE, which needs no decoder": (lambda course: compressed(course, RLELossless), TRAIN,
+                                            f"{IMAGE}: cannot be read as DICOM"),
     "no pixels at all": (image(Rows=0, Columns=0), TRAIN, f"{IMAGE}: "),
     "an endless rescale": (image(RescaleSlope="1e300", RescaleIntercept="1e308"), TRAIN,
                            f"{IMAGE}: its pixels are not a finite 2-D image; export it again"),
@@ -164,6 +189,9 @@ REFUSED = {
                                   "pip install pylibjpeg-libjpeg (GPL-3)"),
     "lossless JPEG without a decoder": (lambda course: compressed(course, JPEGLosslessSV1), TRAIN, "pylibjpeg-libjpeg"),
     # the masks
+    "a colour mask of 16 bits": (deep_colour, TRAIN, f"{MASK}: is a colour PNG of 16 bits; save the mask with 8 bits"),
+    "a folder for a mask's file": (also(remove(MASK), lambda course: os.mkfifo(course / MASK)), TRAIN,
+                                   f"{MASK}: is no file; put the file itself there"),
     "text for a mask": (text(b"hello", MASK), TRAIN, f"{MASK}: is not a PNG image; save the mask as PNG"),
     "a JPEG called PNG": (lambda course: Image.fromarray(BLANK).save(course / MASK, format="JPEG"), TRAIN,
                           f"{MASK}: is not a PNG image"),
@@ -173,6 +201,19 @@ REFUSED = {
     "an existing run": (lambda course: (course.parent / "run").rename(course.parent / "new"), TRAIN,
                         "new: already exists; choose --resume, --overwrite or another --out"),
     "a file for a run": (at("new", lambda new: new.write_text("x")), TRAIN, "new: is a file; name a folder"),
+    "overwriting a folder that only has logs": (
+        also(at("logs", lambda logs: logs.mkdir()), at("thesis.tex", lambda thesis: thesis.write_text("mine"))),
+        f"{TRAIN_INTO} . --overwrite", ".: is not a run folder, so it is left alone"),
+    "cross-validating over something else": (at("mine", lambda mine: (mine.mkdir(), (mine / "scores.csv").write_text(
+        "mine"))), "crossval --data course --out mine --overwrite", "mine: already exists and is not empty"),
+    "resuming a cross-validation that is none": (SOUND, "crossval --data course --out release --resume",
+                                                 "release: already exists and is not empty"),
+    "a file for a cross-validation": (SOUND, f"crossval --data course --out course/{IMAGE}",
+                                      "is a file; name a folder"),
+    "the folder one is in": (lambda course: (shutil.move(course, course.parent / ".course"), [
+        shutil.rmtree(course.parent / name) for name in ("run", "release")], shutil.rmtree(course.parent / ".course")),
+        "phantom --out . --patients 1", ".: is the folder you are in; name a new folder inside it"),
+    "scores into a file": (SOUND, f"evaluate --data course --run run --out course/{IMAGE}", "is a file; name a folder"),
     "overwriting what is no run": (SOUND, f"{TRAIN_INTO} release --overwrite", "release: is not a run folder"),
     "resuming what is no run": (SOUND, f"{TRAIN_INTO} release --resume", "release: is not a run folder"),
     "resuming a finished run": (SOUND, f"{TRAIN_INTO} run --resume", "run: its training is finished"),
@@ -193,6 +234,18 @@ REFUSED = {
     "recipe of something else": (recipe('{"name": "x"}'), EVALUATE, "run/recipe.json: holds no recipe of lvlab"),
     "recipe with text for a number": (recipe(json.dumps({"recipe": {**SOUND_RECIPE, "threshold": "half"}})), EVALUATE,
                                       "run/recipe.json: holds no recipe of lvlab"),
+    "recipe with a threshold of 7": (recipe(json.dumps({"recipe": {**SOUND_RECIPE, "threshold": 7.0}})), EVALUATE,
+                                     "run/recipe.json: holds no recipe of lvlab"),
+    "recipe with no threshold": (recipe(json.dumps({"recipe": {**SOUND_RECIPE, "threshold": float("nan")}})), EVALUATE,
+                                 "run/recipe.json: holds no recipe of lvlab"),
+    "recipe of unknown precision": (recipe(json.dumps({"recipe": {**SOUND_RECIPE, "precision": "foo"}})), EVALUATE,
+                                    "run/recipe.json: holds no recipe of lvlab"),
+    "a history without an epoch": (at("run/history.csv", lambda path: path.write_text(
+        "epoch,loss,dice,val_loss,val_dice,seconds\n")), "figures --data course --run run --out new",
+        "run/history.csv: cannot be read; train again"),
+    "a history of words": (at("run/history.csv", lambda path: path.write_text(
+        "epoch,loss,dice,val_loss,val_dice,seconds\na,b,c,d,e,f\n")), "figures --data course --run run --out new",
+        "run/history.csv: cannot be read; train again"),
     "recipe not text": (at("run/recipe.json", lambda path: path.write_bytes(b"\xff\xfe\x00")), EVALUATE,
                         "run/recipe.json: cannot be read"),
     "recipe nested without end": (recipe("[" * 100_000), EVALUATE, "run/recipe.json: cannot be read"),
@@ -215,15 +268,29 @@ REFUSED = {
                                           IMPORT, "scd_patientdata.csv: has no columns PatientID and OriginalID"),
     "a zip that is none": (at("release/x.zip", lambda path: path.write_text("x")), IMPORT,
                            "release/x.zip: cannot be read as a zip; download it again"),
+    "a patient table in one endless word": (at("release/scd_patientdata.csv", lambda csv: csv.write_text(
+        'PatientID,OriginalID\n"' + 200_000 * "x")), IMPORT, "has no columns PatientID and OriginalID"),
+    "a zip in a zip": (lambda course: zip_in_zip(course.parent), "import-sunnybrook outer.zip --out new",
+                       "outer.zip: holds no Sunnybrook image (SCD_IMAGES_01 …); unpack inner.zip first"),
+    "a patient to test on without contours": (
+        at("release/SCD_IMAGES_01/SCD0000101", lambda images: shutil.copytree(images, images.with_name("SCD0000999"))),
+        f"{IMPORT} --test-patients SCD0000999", "--test-patients SCD0000999: no labelled frame here; name one of"),
     "an unknown patient": (SOUND, f"{IMPORT} --test-patients SCD0009901",
                            "SCD0009901: no such patient here; there are SCD0000101"),
-    "contours all damaged": (contours("1 2\nx"), IMPORT, "release: nothing to import: unusable (10); get"),
+    "contours all damaged": (contours("1 2\nx"), IMPORT, "release: nothing to import: unusable (10) (release/"),
     "release into a full folder": (SOUND, "import-sunnybrook release --out course", "course: already exists"),
     # the command line
     "no such command": (SOUND, "trian", "invalid choice: 'trian'"),
     "no --out": (SOUND, "train --data course", "are required: --out (see: lvlab train --help)"),
     "no such recipe": (SOUND, f"{TRAIN} --recipe best", "invalid choice: 'best'"),
-    "no patients": (SOUND, "phantom --out new --patients 0", "--patients is 0; at least 1 is needed"),
+    "no patients": (SOUND, "phantom --out new --patients 0", "--patients is 0; 1 to 10000 are possible"),
+    "a million patients": (SOUND, "phantom --out new --patients 1000000", "1 to 10000 are possible"),
+    "a user who is none": (SOUND, "check ~nobody-of-that-name/x", "there is no such user here; write the whole path"),
+    "a cross-validation's seed below zero": (SOUND, "crossval --data course --out new --seeds -1", "seeds"),
+    "a fold with one slice to learn from": (
+        also(*(remove(f"{part}_s02_ED_im0002.{end}") for part, end in (("training/A", "dcm"), ("training/A", "png"), (
+            "test/B", "dcm"), ("test/GT/B", "png")))), "crossval --data course --out new",
+        "cross-validation leaves a fold with one slice"),
     "a seed below zero": (SOUND, "phantom --out new --seed -1", "'-1' is not a whole number from 0"),
 }
 
@@ -261,6 +328,12 @@ FOUND = {
     "a name": (image(PatientName="Doe^Jane", PatientBirthDate="19650317", InstitutionName="St. Elsewhere"), 0, [
         f"warning: tag PatientName may identify a person: {IMAGE}; blank it before you share", "tag PatientBirthDate",
         "tag InstitutionName"]),
+    "a record number": (image(PatientID="19650317-4711"), 0, ["warning: tag PatientID may identify a person"]),
+    "a name behind a harmless word": (image(PatientName="Test^Jane", PatientComments="patient Jane Doe, born 1965",
+                                            InstitutionName="Test Hospital Elsewhere"), 0, [
+        "tag PatientName may", "tag PatientComments may", "tag InstitutionName may"]),
+    "a line break in a name": (also(rename(IMAGE, "training/x\ny.dcm"), rename(MASK, "training/z.png")), 1,
+                               ["has no mask: training/x�y.dcm;"]),
     "a physician": (image(ReferringPhysicianName="House^Gregory"), 0, ["tag ReferringPhysicianName may identify"]),
     "pseudonyms are no alarm": (image(PatientName="SCD0000101", PatientID="SCD0000101", PatientBirthDate="00000000",
                                       InstitutionName=""), 0, ["Nothing to put right."]),
@@ -370,6 +443,55 @@ def test_a_full_disk_leaves_the_last_progress_whole(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["progress.npz"]
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "cp1251"])
+def test_a_terminal_of_another_encoding_gets_its_report(place, encoding):
+    done = subprocess.run([sys.executable, "-m", "lvlab", "check", "course"], capture_output=True, timeout=120,
+                          env={**os.environ, "PYTHONIOENCODING": encoding})
+    assert done.returncode == 0 and b"frames 140 ? 140 px" in done.stdout and not done.stderr
+
+
+def test_a_name_in_bytes_that_are_no_text_is_read_and_shown_as_far_as_it_can_be(place):
+    for end in (b"dcm", b"png"):
+        os.rename(b"course/training/A_s01_ED_im0001." + end, b"course/training/K\xfcnstler." + end)
+    training = folder.load("course").training
+    assert "K�nstler" in training.table.name.tolist() and len(training.fingerprint()) == 16
+
+
+def test_check_in_quiet_still_tells_the_errors(place, capsys):
+    (place / "course" / MASK).unlink()
+    assert main(["check", "course", "--quiet"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err == f"error: has no mask: {IMAGE}; add the PNG of the same name to " \
+        "training/, or remove the image\n"
+
+
+def test_overwriting_removes_what_a_run_wrote_and_nothing_else(place):
+    run = place / "run"
+    (run / "logs" / "train").mkdir(parents=True)
+    shutil.move(place / "course", run / "course")
+    runs.clear_run(run)
+    assert {path.name for path in run.iterdir()} == {"course"} and len(list((run / "course").rglob("*.dcm"))) == 4
+
+
+def test_a_folder_of_a_disc_is_segmented_without_its_reports(place, capsys):
+    scan = place / "scan"
+    samples.write_dicom(scan / "image")
+    samples.write_dicom(scan / "report", Rows=None, PixelData=None)
+    shutil.copy(scan / "report", scan / "dicomdir")
+    assert [path.name for path, _ in segmenting.gather([scan])] == ["image"]
+    assert "1 of 2 DICOM files hold no image" in capsys.readouterr().out
+
+
+def test_empty_tags_count_as_absent(place):
+    samples.write_dicom(place / "x.dcm", NumberOfFrames="", RescaleSlope="", RescaleIntercept="")
+    np.testing.assert_array_equal(folder.read_dicom(place / "x.dcm").pixels, samples.picture()[0])
+
+
+def test_all_patients_may_be_for_the_test_and_that_is_said(place, capsys):
+    assert main([*IMPORT.split(), "--test-patients", "SCD0000101"]) == 0
+    assert "for the test: SCD0000101, and none to train on" in capsys.readouterr().out
+
+
 def test_a_read_only_folder_is_told_in_one_line(place, capsys):
     closed = place / "closed"
     closed.mkdir(mode=0o555)
@@ -401,12 +523,6 @@ def test_names_cannot_lead_out_of_the_output(place):
 
 
 def test_a_zip_bomb_of_a_png_is_refused(place, capsys):
-    import struct
-    import zlib
-
-    def chunk(kind, content):
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
     header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)
     (place / "course" / MASK).write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"x"))
     assert main(TRAIN.split()) == 2

@@ -10,18 +10,19 @@ import nbformat
 import pytest
 from packaging.requirements import Requirement
 
-from lvlab.files import PROJECT
+from lvlab.files import PROJECT, read_json
+from tests import timings
 
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
 EXTRAS = PYPROJECT["optional-dependencies"]
-PINS = dict(line.split("==") for line in (PROJECT / "constraints.txt").read_text().split() if "==" in line)
+PINS = dict(line.split("==") for line in (PROJECT / "constraints.txt").read_text().lower().split() if "==" in line)
 
 
 def python(*arguments, **kwargs):
     return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=300, **kwargs)
 
 
-@pytest.mark.parametrize("line", [*PYPROJECT["dependencies"], *EXTRAS["teach"], *EXTRAS["dev"]])
+@pytest.mark.parametrize("line", [*PYPROJECT["dependencies"], *EXTRAS["teach"], *EXTRAS["dev"], *EXTRAS["course"]])
 def test_every_range_is_pinned_within_itself_and_installed_as_pinned(line):
     requirement = Requirement(line)
     pinned = PINS[requirement.name.lower()]
@@ -90,3 +91,14 @@ def test_a_spoilt_stored_output_turns_nbval_red(tmp_path):
     assert python(*nbval, tmp_path / "sound.ipynb", cwd=tmp_path).returncode == 0
     spoilt = python(*nbval, tmp_path / "spoilt.ipynb", cwd=tmp_path)
     assert spoilt.returncode == 1 and "mismatch" in spoilt.stdout
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "notebooks").glob("*.py")), ids=lambda path: path.stem)
+def test_the_minutes_and_memory_that_a_notebook_states_were_measured(path):
+    measured = read_json(timings.TIMINGS)
+    assert timings.sentence(measured[path.stem], measured["cores"]) in path.read_text()
+
+
+def test_times_are_spoken_in_steps_rounded_up():
+    assert [timings.spoken(seconds) for seconds in (1, 5, 6, 55, 56, 60, 61, 95)] == [
+        "5 seconds", "5 seconds", "10 seconds", "55 seconds", "1 minute", "1 minute", "1.5 minutes", "2 minutes"]

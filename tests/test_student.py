@@ -52,6 +52,7 @@ def test_there_are_at_least_twelve_exercises_and_a_check_for_each():
 @pytest.mark.parametrize("name", NAMES)
 def test_the_edition_differs_from_its_source_in_solutions_and_outputs_only(edition, name):
     whole, given = source(name), nbformat.read(edition / f"{name}.ipynb", 4)
+    assert "widgets" not in given.metadata
     assert len(whole.cells) == len(given.cells)
     for before, after in zip(whole.cells, given.cells, strict=True):
         if student.BEGIN in before.source:

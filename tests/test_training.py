@@ -1,5 +1,7 @@
 """The network, the losses, the augmentation and a short real training."""
 
+import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -108,6 +110,16 @@ def test_kept_weights_are_those_of_the_best_validation_loss(run, data):
     assert model.evaluate(whole, verbose=0) == pytest.approx(run.history.val_loss.min(), rel=0.02)
 
 
+def test_blended_weights_lie_between_the_start_and_the_trained_ones(run, data, tmp_path):
+    blended = train(*data[:2], replace(TINY, blend=0.25), tmp_path / "blended", quiet=True)
+    keras.utils.set_random_seed(0)
+    start = unet(TINY.filters, kernel_initializer=TINY.kernel_initializer).get_weights()
+    for first, trained, kept in zip(start, run.model.get_weights(), blended.model.get_weights(), strict=True):
+        np.testing.assert_allclose(kept, 0.25 * trained + 0.75 * first, rtol=1e-3, atol=1e-3)
+    whole = np.nan_to_num(lvlab.evaluate(blended, data[1]).dice, nan=1)
+    assert blended.record["val_dice"] == pytest.approx(whole.mean(), abs=1e-3)
+
+
 def test_a_run_is_never_overwritten_without_being_told(run, data):
     with pytest.raises(CourseError, match="already exists"):
         train(*data[:2], TINY, run.path)
@@ -126,6 +138,16 @@ def test_train_or_open_trains_only_when_something_changed(run, data, capsys):
     assert not runs.same_training(run.path, replace(TINY, learning_rate=1e-3), 0, run.record["data_fingerprint"])
     assert not runs.same_training(run.path, TINY, 1, run.record["data_fingerprint"])
     assert not runs.same_training(run.path, TINY, 0, "other")
+
+
+def test_new_shipped_weights_make_a_run_that_started_from_others_an_old_one(data, run, tmp_path, monkeypatch):
+    shutil.copytree(run.path, tmp_path / "run")
+    recipe, fingerprint = replace(TINY, start="phantom"), run.record["data_fingerprint"]
+    record = {**run.record, "recipe": recipe.as_dict(), "start_fingerprint": runs.shipped_fingerprint()}
+    (tmp_path / "run" / "recipe.json").write_text(json.dumps(record))
+    assert runs.same_training(tmp_path / "run", recipe, 0, fingerprint)
+    monkeypatch.setattr(runs, "shipped_fingerprint", lambda: "another")
+    assert not runs.same_training(tmp_path / "run", recipe, 0, fingerprint)
 
 
 def test_an_interrupted_training_resumes_after_the_last_epoch(data, run, tmp_path):
@@ -152,6 +174,19 @@ def test_an_interrupted_training_resumes_after_the_last_epoch(data, run, tmp_pat
     np.testing.assert_allclose(resumed.history.loss[:2], run.history.loss[:2], rtol=1e-3)
     with pytest.raises(CourseError, match="nothing to resume"):
         train(*data[:2], TINY, tmp_path / "cut", resume=True, quiet=True)
+
+
+def test_an_unknown_precision_is_refused_before_a_run_is_overwritten(data, run, tmp_path, monkeypatch):
+    shutil.copytree(run.path, tmp_path / "run")
+    monkeypatch.setenv("LVLAB_PRECISION", "bf16")
+    with pytest.raises(CourseError, match="LVLAB_PRECISION is 'bf16'; set it to"):
+        train(*data[:2], TINY, tmp_path / "run", overwrite=True, quiet=True)
+    assert (tmp_path / "run" / runs.MODEL).exists()
+
+
+def test_slices_of_another_size_are_refused(run, phantom_folder):
+    with pytest.raises(CourseError, match="takes 128 × 128 pixels, these slices are 64 × 64"):
+        evaluation.predict(run, lvlab.load(phantom_folder, size=64).test)
 
 
 def test_precision_follows_the_machine_and_can_be_forced(monkeypatch):

@@ -13,16 +13,6 @@ from lvlab.slices import filled
 
 
 @pytest.fixture(scope="module")
-def slices(phantom_folder):
-    return lvlab.load(phantom_folder).training
-
-
-@pytest.fixture(scope="module")
-def prediction(slices):
-    return np.roll(slices.masks, 3, axis=1)
-
-
-@pytest.fixture(scope="module")
 def network():
     from lvlab.unet import unet
 
@@ -181,6 +171,20 @@ def test_buttons_step_through_the_slices_and_round_again(drawer, slices):
     assert drawer.choice.index == len(slices) - 1
     drawer.next.click()
     assert drawer.choice.index == 0
+
+
+def test_zoom_shows_half_the_side_round_the_cavity_and_never_leaves_the_image(drawer, slices):
+    drawer.zoom.value = True
+    axis = drawer.image.axes
+    for row, mask in enumerate(slices.masks[..., 0]):
+        drawer.choice.value = row
+        (left, right), (bottom, top) = axis.get_xlim(), axis.get_ylim()
+        assert right - left == bottom - top == 64 and left >= -0.5 and top >= -0.5 and max(right, bottom) <= 127.5
+        y, x = np.argwhere(mask).mean(axis=0)
+        assert left < x < right and top < y < bottom
+    assert widgets.zoomed(np.zeros((128, 128))) == (32, 32, 64)
+    drawer.zoom.value = False
+    assert axis.get_xlim() == (-0.5, 127.5) and axis.get_ylim() == (127.5, -0.5)
 
 
 def test_without_ipympl_one_line_says_what_to_install(slices, monkeypatch, capsys):

@@ -1,7 +1,10 @@
-"""Execute each notebook in a fresh kernel, measure it, and write docs/timings.json: python -m tests.timings."""
+"""Execute each notebook in a fresh kernel, measure it, and tell it: python -m tests.timings.
 
-import json
+Writes docs/timings.json, and the line of minutes and memory at the head of each notebook and its .py.
+"""
+
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -9,7 +12,10 @@ import threading
 import time
 from pathlib import Path
 
-from lvlab.files import PROJECT
+from lvlab.files import PROJECT, whole_file, write_json
+
+TIMINGS = PROJECT / "docs" / "timings.json"
+SENTENCE = re.compile(r"(\*\*Time:\*\* \d+ minutes to read, )[^\n]*? CPU cores\)")
 
 
 def resident_bytes(root):
@@ -49,15 +55,48 @@ def measure(notebook, environment):
     return {"seconds": round(time.perf_counter() - before), "peak_gb": round(peak[0] / 1e9, 1)}
 
 
+def spoken(seconds):
+    """Return a time as a reader wants it: seconds in fives, from one minute on half minutes, both rounded up."""
+    if seconds <= 55:
+        return f"{-(-seconds // 5) * 5:g} seconds"
+    minutes = -(-seconds // 30) / 2
+    return f"{minutes:g} minute{'s' * (minutes != 1)}"
+
+
+def sentence(timing, cores):
+    """Return what a notebook says of itself, after its minutes to read."""
+    run, slow = spoken(timing["seconds"]), spoken(timing["seconds_float32"])
+    without = f" ({slow} without 16-bit arithmetic)" if slow != run else ""
+    return f"{run} to run{without}. **Memory:** {timing['peak_gb']:g} GB. (`make timings`, {cores} CPU cores)"
+
+
+def tell(notebook, timings):
+    """Put the sentence into both halves of a pair, whose text alone changes."""
+    told = sentence(timings[notebook.stem], timings["cores"])
+    for path in (notebook, notebook.with_suffix(".py")):
+        text, count = SENTENCE.subn(lambda found: found[1] + told, path.read_text())
+        assert count == 1, f"{path}: no line of the form '**Time:** 20 minutes to read, …'"
+        with whole_file(path) as temporary:
+            temporary.write_text(text)
+
+
 def main():
+    notebooks = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+    timings = {"cores": os.cpu_count(), **{notebook.stem: {} for notebook in notebooks}}
     with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "LVLAB_DATA": f"{folder}/phantom", "LVLAB_RUNS": f"{folder}/runs"}
-        subprocess.run([sys.executable, "-m", "lvlab", "phantom", "--out", f"{folder}/phantom", "--quiet"], check=True)
-        timings = {"cores": os.cpu_count()}
-        for notebook in sorted((PROJECT / "notebooks").glob("*.ipynb")):
-            timings[notebook.stem] = measure(notebook, environment)
-            print(notebook.stem, timings[notebook.stem], flush=True)
-    (PROJECT / "docs" / "timings.json").write_text(json.dumps(timings, indent=2) + "\n")
+        data = f"{folder}/phantom"
+        subprocess.run([sys.executable, "-m", "lvlab", "phantom", "--out", data, "--quiet"], check=True)
+        for precision, suffix in (("auto", ""), ("float32", "_float32")):
+            environment = {**os.environ, "LVLAB_DATA": data, "LVLAB_RUNS": f"{folder}/{precision}",
+                           "LVLAB_PRECISION": precision}
+            for notebook in notebooks:
+                measured = measure(notebook, environment)
+                timings[notebook.stem][f"seconds{suffix}"] = measured["seconds"]
+                timings[notebook.stem].setdefault("peak_gb", measured["peak_gb"])
+                print(notebook.stem, precision, measured, flush=True)
+    write_json(TIMINGS, timings)
+    for notebook in notebooks:
+        tell(notebook, timings)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Build the course site from the stored notebooks: python docs/site/build.py [OUT]. Called by `make site`."""
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ def folded(notebook):
     for cell in notebook.cells:
         if cell.cell_type == "code" and "### BEGIN SOLUTION" in cell.source:
             cell.metadata.setdefault("tags", []).append("hide-input")
+            cell.source = re.sub(r"^ *### (BEGIN|END) SOLUTION\n?", "", cell.source, flags=re.M)
             cell.metadata["mystnb"] = {"code_prompt_show": "Show a solution", "code_prompt_hide": "Hide the solution"}
     return notebook
 
@@ -28,7 +30,8 @@ def main(out="build/site"):
     (source / "notebooks").mkdir()
     for path in sorted((PROJECT / "notebooks").glob("*.ipynb")):
         nbformat.write(folded(nbformat.read(path, 4)), source / "notebooks" / path.name)
-    shutil.copy(PROJECT / "docs" / "instructors.md", source)
+    for name in ("instructors.md", "measurements.md"):
+        shutil.copy(PROJECT / "docs" / name, source)
     code = sphinx(["-q", "-W", "--keep-going", "-b", "html", str(source), str(out)])
     print(f"{out}/index.html" if code == 0 else "make site: see the warnings above")
     return code

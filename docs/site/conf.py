@@ -3,6 +3,8 @@
 project = "lvlab"
 extensions = ["myst_nb", "sphinx.ext.autodoc"]
 html_theme = "furo"
+html_show_copyright = False
+highlight_language = "text"  # docstrings; notebook cells bring their own
 html_title = "lvlab · find the left ventricle"
 html_static_path = ["_static"]
 html_css_files = ["fold.css"]

@@ -21,7 +21,7 @@ import pytest
 from skimage.measure import find_contours
 
 import lvlab
-from lvlab import phantom
+from lvlab import phantom, widgets
 from lvlab.files import PROJECT
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -218,16 +218,21 @@ def test_contour_drawn_with_the_mouse_is_scored(notebook, slices):
         _wait_for(lambda: page.locator(".jp-OutputArea tbody tr").count() == 2, "the second row of the table")
         page.screenshot(path=SCREENSHOTS / "contour_drawer_second.png")
         changes(canvas, lambda: press(page.get_by_role("button", name="Next"), "Enter"), "the next slice")
+        changes(canvas, page.get_by_role("button", name="Zoom").click, "Zoom")
+        draw_round(page, canvas, slices.masks[1], view=widgets.zoomed(slices.masks[1, ..., 0]))
+        third = told(page, r"Dice (0\.\d+|1\.0+) with the expert; 0\.\d+ with the network.*draw it again")
+        assert float(third[1]) > 0.9
+        page.screenshot(path=SCREENSHOTS / "contour_drawer_zoomed.png")
         assert page.get_by_label("Slice").evaluate("choice => choice.selectedIndex") == 1
 
 
-def draw_round(page, canvas, mask, shift=0):
-    """Go round a mask with the mouse, `shift` pixels off."""
+def draw_round(page, canvas, mask, shift=0, view=None):
+    """Go round a mask with the mouse, `shift` pixels off; view: (left, top, side) of what the canvas shows."""
     canvas.scroll_into_view_if_needed()
-    box, size = canvas.bounding_box(), mask.shape[0]
+    box, (first_column, first_row, size) = canvas.bounding_box(), view or (0, 0, mask.shape[0])
     side = 0.94 * box["height"]
     left, top = box["x"] + (box["width"] - side) / 2, box["y"] + 0.06 * box["height"]
-    places = [(left + (x + shift + 0.5) / size * side, top + (y + 0.5) / size * side)
+    places = [(left + (x - first_column + shift + 0.5) / size * side, top + (y - first_row + 0.5) / size * side)
               for y, x in find_contours(mask[..., 0], 0.5)[0][::3]]
     page.mouse.move(*places[0])
     page.mouse.down()
