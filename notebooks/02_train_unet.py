@@ -19,7 +19,7 @@
 # - what augmentation is for;
 # - to read learning curves.
 #
-# **Time:** 30 minutes to read, 1.5 minutes to run. **Memory:** 1.4 GB. (`make timings`, 2 CPU cores)
+# **Time:** 30 minutes to read, 1.5 minutes to run. **Memory:** 1.4 GB. (`make timings`, 2 cores)
 #
 # **You need:** notebook 1, to know the data. No GPU.
 

@@ -17,7 +17,7 @@
 # - why a generator that exaggerates (*domain randomisation*) can beat one that is faithful;
 # - what a short fine-tuning on a few patients adds, and what it forgets.
 #
-# **Time:** 20 minutes to read, 35 seconds to run (55 seconds without 16-bit arithmetic). **Memory:** 1.3 GB. (`make timings`, 2 CPU cores)
+# **Time:** 20 minutes to read, 35 seconds to run (55 seconds in float32). **Memory:** 1.3 GB. (`make timings`, 2 cores)
 #
 # **You need:** notebook 3. Real patients are welcome but not necessary.
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from lvlab.files import PROJECT, whole_file, write_json
 
 TIMINGS = PROJECT / "docs" / "timings.json"
-SENTENCE = re.compile(r"(\*\*Time:\*\* \d+ minutes to read, )[^\n]*? CPU cores\)")
+SENTENCE = re.compile(r"(\*\*Time:\*\* \d+ minutes to read, )[^\n]*? cores\)")
 
 
 def resident_bytes(root):
@@ -66,8 +66,8 @@ def spoken(seconds):
 def sentence(timing, cores):
     """Return what a notebook says of itself, after its minutes to read."""
     run, slow = spoken(timing["seconds"]), spoken(timing["seconds_float32"])
-    without = f" ({slow} without 16-bit arithmetic)" if slow != run else ""
-    return f"{run} to run{without}. **Memory:** {timing['peak_gb']:g} GB. (`make timings`, {cores} CPU cores)"
+    without = f" ({slow} in float32)" if slow != run else ""
+    return f"{run} to run{without}. **Memory:** {timing['peak_gb']:g} GB. (`make timings`, {cores} cores)"
 
 
 def tell(notebook, timings):
