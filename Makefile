@@ -72,7 +72,7 @@ pretrain: install  ## train the shipped weights anew, on phantoms only (about an
 benchmark: install data  ## both recipes on one folder: time ratio, Dice, memory, share of the machine's peak (about 15 minutes)
 	$(BIN)/python -m lvlab.benchmark --data "$(FOLDER)"
 
-ablation: install data  ## change one ingredient of LAB at a time; writes docs/ablation.csv (about 25 minutes)
+ablation: install data  ## change one ingredient of LAB at a time; writes docs/ablation.csv (about 20 minutes)
 	$(BIN)/python -m lvlab.ablation --data "$(FOLDER)"
 
 .venv/course-installed: .venv/installed

@@ -5,6 +5,7 @@ as one line without a traceback, and nbgrader as no points.
 """
 
 from functools import wraps
+from textwrap import wrap
 
 import numpy as np
 import pandas as pd
@@ -20,10 +21,10 @@ THRESHOLDS = tuple(round(0.1 * step, 1) for step in range(1, 10))
 
 
 class NotYet(AssertionError):
-    """An answer that is not right yet; IPython shows its one line and no traceback."""
+    """An answer that is not right yet; IPython shows its text and no traceback."""
 
     def _render_traceback_(self):
-        return [str(self)]
+        return wrap(str(self), 100)
 
 
 def _exercise(check):

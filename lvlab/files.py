@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tempfile
+import textwrap
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -17,7 +18,7 @@ class CourseError(Exception):
     """
 
     def _render_traceback_(self):
-        return [str(self)]
+        return textwrap.wrap(str(self), 100)
 
 
 def find(path):
