@@ -16,6 +16,7 @@ import contextlib
 import csv
 import io
 import re
+import warnings
 import zipfile
 from collections import defaultdict
 from dataclasses import dataclass
@@ -219,11 +220,13 @@ def _frame(number, image, contour, has_outer):
 
 def _frames_a_level(dicom):
     """Return how many frames of a heart beat a DICOM file tells of, the release's usual number where it does not."""
-    try:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         header = pydicom.dcmread(io.BytesIO(dicom), specific_tags=["CardiacNumberOfImages"], stop_before_pixels=True)
-        count = int(header.get("CardiacNumberOfImages") or 0)
-    except (ValueError, TypeError):
-        count = 0
+        try:
+            count = int(header.get("CardiacNumberOfImages") or 0)
+        except (ValueError, TypeError):
+            count = 0
     return count if count > 1 else FRAMES_A_LEVEL
 
 

@@ -5,6 +5,7 @@ import shutil
 import zipfile
 
 import numpy as np
+import pydicom
 import pytest
 
 import lvlab
@@ -147,6 +148,18 @@ def test_a_damaged_image_is_left_out_and_named(release, tmp_path):
     path.write_bytes(path.read_bytes()[:5000])
     lines = sunnybrook.write(release, tmp_path / "out", quiet=True)
     assert any("unusable (1)" in line and str(path) in line for line in lines)
+
+
+def test_a_patient_in_lower_case_and_a_senseless_number_of_frames_are_read_all_the_same(release, tmp_path, recwarn):
+    patient = release / "SCD_IMAGES_01" / "SCD0000101"
+    path = next(patient.rglob("IM-0003-0001.dcm"))
+    dataset = pydicom.dcmread(path)
+    dataset.add_new("CardiacNumberOfImages", "LO", "abc")
+    dataset.save_as(path)
+    path.write_bytes(path.read_bytes().replace(b"\x18\x00\x90\x10LO", b"\x18\x00\x90\x10IS"))
+    patient.rename(patient.with_name("scd0000101"))
+    assert sunnybrook.write(release, tmp_path / "out", quiet=True)[0].startswith("20 pairs of 2 patients")
+    assert (tmp_path / "out" / "training" / "SCD0000101_s01_ED_im0001.dcm").exists() and not recwarn
 
 
 def test_of_two_short_axis_series_the_one_with_the_contours_is_taken(release, tmp_path):
