@@ -41,9 +41,11 @@ class Run:
         """One row per epoch: epoch, loss, dice, val_loss, val_dice, seconds."""
         try:
             columns = ["epoch", "loss", "dice", "val_loss", "val_dice", "seconds"]
-            table = pd.read_csv(self.path / HISTORY, usecols=columns)
-            return table.loc[table.index[0]:].astype(float).astype({"epoch": int})
-        except (OSError, ValueError, LookupError) as error:
+            table = pd.read_csv(self.path / HISTORY, usecols=columns).astype(float).astype({"epoch": int})
+            if table.empty:
+                raise ValueError("no epoch")
+            return table
+        except (OSError, ValueError) as error:
             raise CourseError(f"{self.path / HISTORY}: cannot be read; train again with --overwrite") from error
 
     @cached_property
@@ -97,14 +99,13 @@ def refuse_run(path, resume=False, overwrite=False):
 
 
 def clear_run(path):
-    """Remove what a training and its evaluation wrote into `path`, and nothing else."""
+    """Remove what a training and its evaluation wrote into `path`, and nothing else; the folder itself stays."""
     for name in (*WRITTEN, *(child.name for child in path.glob(".writing-*"))):
         (path / name).unlink(missing_ok=True)
     for part in ("train", "validation"):
         shutil.rmtree(path / "logs" / part, ignore_errors=True)
-    for folder in (path / "logs", path):
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+    if (path / "logs").is_dir() and not any((path / "logs").iterdir()):
+        (path / "logs").rmdir()
 
 
 def load_model(path, recipe):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -471,6 +472,15 @@ def test_overwriting_removes_what_a_run_wrote_and_nothing_else(place):
     shutil.move(place / "course", run / "course")
     runs.clear_run(run)
     assert {path.name for path in run.iterdir()} == {"course"} and len(list((run / "course").rglob("*.dcm"))) == 4
+
+
+def test_a_run_that_is_a_link_or_the_working_folder_can_be_overwritten(place, monkeypatch):
+    (place / "link").symlink_to(place / "run")
+    runs.clear_run(place / "link")
+    assert (place / "link").is_dir() and not list((place / "run").iterdir())
+    monkeypatch.chdir(samples.run(place / "here"))
+    runs.clear_run(Path("."))
+    assert not list((place / "here").iterdir())
 
 
 def test_a_folder_of_a_disc_is_segmented_without_its_reports(place, capsys):
