@@ -46,7 +46,7 @@ test: .venv/course-installed lint pairs  ## lint, pair check, unit tests, and ev
 	  --nbval --nbval-current-env --nbval-cell-timeout=900 --nbval-sanitize-with tests/nbval.cfg
 
 test-kill: install  ## kill a training ten times with SIGKILL, resume it, and compare (about twelve minutes)
-	$(BIN)/python -m tests.kill
+	$(BIN)/python -m tools.kill
 
 test-browser: install  ## the viewers in a real JupyterLab and a real chromium (skips where there is none)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[teach,dev,browser]'
@@ -56,7 +56,7 @@ lint: install
 	$(BIN)/ruff check --quiet .
 
 pairs: install
-	$(BIN)/python tests/pairs.py
+	$(BIN)/python tools/pairs.py
 
 notebooks: install data  ## build, execute and store every notebook from its .py (after editing one)
 	for py in $(NOTEBOOKS); do $(BIN)/jupytext --quiet --to ipynb --update $$py || exit 1; done
@@ -67,13 +67,13 @@ notebooks: install data  ## build, execute and store every notebook from its .py
 	  --ExecutePreprocessor.record_timing=False $(PAIRS)
 
 pretrain: install  ## train the shipped weights anew, on phantoms only (about an hour)
-	$(BIN)/python -m lvlab.pretraining
+	$(BIN)/python -m tools.pretraining
 
 benchmark: install data  ## both recipes on one folder: time ratio, Dice, memory, share of the machine's peak (about 15 minutes)
-	$(BIN)/python -m lvlab.benchmark --data "$(FOLDER)"
+	$(BIN)/python -m tools.benchmark --data "$(FOLDER)"
 
 ablation: install data  ## change one ingredient of LAB at a time; writes docs/ablation.csv (about 20 minutes)
-	$(BIN)/python -m lvlab.ablation --data "$(FOLDER)"
+	$(BIN)/python -m tools.ablation --data "$(FOLDER)"
 
 .venv/course-installed: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[course]'
@@ -81,13 +81,13 @@ ablation: install data  ## change one ingredient of LAB at a time; writes docs/a
 
 student: .venv/course-installed  ## build/student: the notebooks without solutions and outputs, and a course for nbgrader
 	rm -rf build/student
-	$(BIN)/python -m lvlab.student --out build/student
+	$(BIN)/python -m tools.student --out build/student
 
 site: .venv/course-installed  ## build/site: the course as static pages, with stored outputs and folded solutions
 	$(BIN)/python docs/site/build.py build/site
 
 timings: install  ## measure minutes and memory of each notebook and tell them at its head (about eight minutes)
-	$(BIN)/python -m tests.timings
+	$(BIN)/python -m tools.timings
 
 tensorboard: install  ## open TensorBoard on the logs of every run
 	$(BIN)/tensorboard --logdir runs

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from lvlab import __version__
-from lvlab.files import CourseError, one_line, output
+from lvlab.store.files import CourseError, one_line, output
 
 MOST_PATIENTS = 10_000
 
@@ -31,7 +31,7 @@ def phantom(args):
 
 def check(args):
     """Audit a course folder."""
-    from lvlab.audit import check
+    from lvlab.commands.check import check
 
     audit = check(args.folder)
     print(audit)
@@ -42,7 +42,7 @@ def check(args):
 
 def import_sunnybrook(args):
     """Make a course folder of the public Sunnybrook release."""
-    from lvlab import sunnybrook
+    from lvlab.commands import sunnybrook
 
     for line in sunnybrook.write(args.release, output(args.out), args.test_patients, quiet=args.quiet):
         print(line)
@@ -51,8 +51,8 @@ def import_sunnybrook(args):
 
 def train(args):
     """Train a U-Net on the training/ part of a course folder."""
-    from lvlab.folder import check_data, load
-    from lvlab.runs import refuse_run
+    from lvlab.store.folder import check_data, load
+    from lvlab.store.runs import refuse_run
 
     recipe, out = _recipe(args), output(args.out)
     refuse_run(out, args.resume, args.overwrite or args.if_needed)
@@ -75,15 +75,15 @@ def train(args):
 
 def evaluate(args):
     """Score a run on the test/ part of a course folder."""
-    from lvlab.folder import load
+    from lvlab.store.folder import load
 
     if not args.run and not args.out:
         raise CourseError("without --run the weights that ship with lvlab are scored; say where with --out DIR")
     run = _run(args)
     out = _folder(args.out) if args.out else run.path
     slices = _test_slices(load(args.data, need=("test",)))
+    from lvlab.commands.report import write_scores
     from lvlab.evaluation import format_summary
-    from lvlab.report import write_scores
 
     _, summary = write_scores(run, slices, out)
     print(format_summary(summary))
@@ -92,7 +92,7 @@ def evaluate(args):
 
 def segment(args):
     """Write masks of DICOM files, in their original frames, as PNG."""
-    from lvlab.segmenting import gather, write_masks
+    from lvlab.commands.segment import gather, write_masks
 
     run, files = _run(args), gather(args.paths)
     count = write_masks(run, files, output(args.out), args.quiet)
@@ -101,14 +101,14 @@ def segment(args):
 
 def figures(args):
     """Score a run and write every picture and table of the report."""
-    from lvlab.folder import load
-    from lvlab.runs import open_run
+    from lvlab.store.folder import load
+    from lvlab.store.runs import open_run
 
     run, out = open_run(args.run), _folder(args.out)
     _ = run.history  # refused here if damaged, before TensorFlow is imported
     slices = _test_slices(load(args.data, need=("test",)))
+    from lvlab.commands.report import write_report
     from lvlab.evaluation import format_summary
-    from lvlab.report import write_report
 
     _, summary = write_report(run, slices, out)
     print(format_summary(summary))
@@ -117,15 +117,15 @@ def figures(args):
 
 def doctor(args):
     """Print what a bug report needs."""
-    from lvlab.doctor import diagnose
+    from lvlab.commands.doctor import diagnose
 
     print(diagnose())
 
 
 def crossval(args):
     """Cross-validate a recipe by patient, over the training and test patients together."""
-    from lvlab import crossval
-    from lvlab.folder import load
+    from lvlab.commands import crossval
+    from lvlab.store.folder import load
 
     slices = crossval.everyone(load(args.data))
     recipe, folds = _recipe(args), args.folds if args.folds == "patient" else _whole_number(args.folds)
@@ -154,7 +154,7 @@ def _whole_number(text):
 
 def _recipe(args):
     from lvlab.recipes import RECIPES
-    from lvlab.runs import shipped_run
+    from lvlab.store.runs import shipped_run
 
     if (args.recipe, args.start) not in RECIPES:
         raise CourseError(f"--start {args.start}: the recipe {args.recipe} starts from scratch only; use --recipe lab")
@@ -165,7 +165,7 @@ def _recipe(args):
 
 def _run(args):
     """Open --run, or else the weights that ship with lvlab."""
-    from lvlab.runs import open_run, shipped_run
+    from lvlab.store.runs import open_run, shipped_run
 
     return open_run(args.run) if args.run else shipped_run()
 

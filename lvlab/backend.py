@@ -5,7 +5,7 @@ import gc
 import os
 from pathlib import Path
 
-from lvlab.files import CourseError
+from lvlab.store.files import CourseError
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lvlab import metrics
-from lvlab.files import CourseError
+from lvlab.store.files import CourseError
 
 METRICS = ("precision", "recall", "dice", "jaccard")
 THRESHOLDS = np.arange(1, 100) / 100
@@ -130,7 +130,7 @@ def confidence_interval(scores, metric="dice", level=0.95, draws=2000, seed=0):
 
 def score_run(run, slices):
     """Evaluate and time: return (score table, summary with times, recipe, versions, fingerprint)."""
-    from lvlab.runs import versions
+    from lvlab.store.runs import versions
 
     run.model.predict_on_batch(slices.images[:1])
     before = time.perf_counter()

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from lvlab import runs
 from lvlab.augment import augment
 from lvlab.backend import choose_precision, keras, tf
-from lvlab.files import CourseError, output, runs_folder, write_csv
-from lvlab.folder import check_data
+from lvlab.store import runs
+from lvlab.store.files import CourseError, output, runs_folder, write_csv
+from lvlab.store.folder import check_data
 from lvlab.unet import unet
 
 ops = keras.ops

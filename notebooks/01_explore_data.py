@@ -36,7 +36,7 @@
 # ## The course folder
 #
 # Images and masks live in one folder. To use your own, put it into `data/`, or start Jupyter with
-# `LVLAB_DATA=/path/to/folder`, or change one line of the next cell: `folder = lvlab.files.find("/path/to/folder")`.
+# `LVLAB_DATA=/path/to/folder`, or change one line of the next cell: `folder = Path("/path/to/folder")`.
 # Everything below works on it unchanged. Where there is none, phantoms are made first.
 
 # %%
@@ -66,7 +66,7 @@ for part in ("training", "test", "test/GT"):
 # terminal the same is `python -m lvlab check FOLDER`.
 
 # %%
-print(lvlab.audit.check(folder))
+print(lvlab.commands.check.check(folder))
 
 # %% [markdown]
 # **Look:** each finding would be one line here, with the file, what is wrong and what to do. An *error* must be put
@@ -81,7 +81,7 @@ print(lvlab.audit.check(folder))
 # %%
 import pydicom
 
-image_path, mask_path = lvlab.folder.pair_files(folder, "training")[0]
+image_path, mask_path = lvlab.store.folder.pair_files(folder, "training")[0]
 dicom = pydicom.dcmread(image_path)
 image_path.name
 
@@ -119,7 +119,7 @@ for tag in ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "Insti
 # `read_dicom` returns the pixel array as the tags want it to be read (rescaled; inverted where black means bright).
 
 # %%
-pixels = lvlab.folder.read_dicom(image_path).pixels
+pixels = lvlab.store.folder.read_dicom(image_path).pixels
 print(f"{pixels.shape[0]} rows, {pixels.shape[1]} columns, grey values {pixels.min():.0f} to {pixels.max():.0f}")
 
 # %% [markdown]
@@ -136,7 +136,7 @@ print(f"{pixels.shape[0]} rows, {pixels.shape[1]} columns, grey values {pixels.m
 side = min(128, *pixels.shape)
 top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
 crop = pixels[top:top + side, left:left + side]
-lvlab.display.gallery([pixels, crop], ["The whole frame", f"Its middle, {side} × {side}"])
+lvlab.pictures.gallery([pixels, crop], ["The whole frame", f"Its middle, {side} × {side}"])
 
 # %% [markdown]
 # `lvlab.centre_crop` does the same. It also returns the corner, so that a mask can be put back into the full frame,
@@ -164,7 +164,7 @@ np.allclose(normalised, lvlab.normalise(crop), atol=1e-6)
 # divide 0 by 0: `lvlab` returns zeros instead.
 
 # %%
-lvlab.display.histograms(crop, normalised)
+lvlab.views.histograms(crop, normalised)
 
 # %% [markdown]
 # **Look:** the same image on another scale. What was darker than the 5th percentile is 0 now, what was brighter than
@@ -189,8 +189,8 @@ lvlab.display.histograms(crop, normalised)
 # </details>
 
 # %%
-another_path = lvlab.folder.pair_files(folder, "training")[-1][0]
-another = lvlab.centre_crop(lvlab.folder.read_dicom(another_path).pixels)[0]
+another_path = lvlab.store.folder.pair_files(folder, "training")[-1][0]
+another = lvlab.centre_crop(lvlab.store.folder.read_dicom(another_path).pixels)[0]
 lvlab.checks.picture_1_1(another)
 
 # %%
@@ -210,8 +210,8 @@ lvlab.checks.exercise_1_1(answer, another)
 # muscles, the dark spots in the cavity, count as inside; that is the convention of the Sunnybrook data.
 
 # %%
-mask = lvlab.centre_crop(lvlab.folder.read_mask(mask_path), side)[0]
-lvlab.display.gallery([normalised, mask, normalised], ["Image", "Mask", "Image and the mask's outline"],
+mask = lvlab.centre_crop(lvlab.store.folder.read_mask(mask_path), side)[0]
+lvlab.pictures.gallery([normalised, mask, normalised], ["Image", "Mask", "Image and the mask's outline"],
                       [mask * 0, mask * 0, mask])
 
 # %% [markdown]
@@ -317,7 +317,7 @@ lvlab.checks.exercise_1_3(answer)
 
 # %%
 patient = training.patients()[0]
-lvlab.display.show_patient(training, patient)
+lvlab.pictures.show_patient(training, patient)
 
 # %% [markdown]
 # **Look:** follow one column from ED to ES: the cavity shrinks and the wall thickens. Follow one row: towards the apex
@@ -325,7 +325,7 @@ lvlab.display.show_patient(training, patient)
 # the aorta; it does not count. Where would *you* find it hardest to draw the outline?
 
 # %%
-lvlab.display.area_by_level(training, patient)
+lvlab.views.area_by_level(training, patient)
 
 # %% [markdown]
 # Area is the number of pixels times the two spacings. By hand, for the first slice, and by `lvlab`:
@@ -374,7 +374,7 @@ lvlab.checks.exercise_1_4(answer, training.masks[0], 1.25, 1.5)
 
 # %%
 print(f"A network that finds nothing is right in {1 - training.masks.mean():.1%} of the pixels.")
-lvlab.display.class_balance(training)
+lvlab.views.class_balance(training)
 
 # %% [markdown]
 # **Look:** accuracy would praise a network that does nothing. This is why segmentation is scored by *overlap*, and why
@@ -387,7 +387,7 @@ lvlab.display.class_balance(training)
 # every other. Each box is one patient.
 
 # %%
-lvlab.display.similarity(training)
+lvlab.views.similarity(training)
 
 # %% [markdown]
 # **Look:** inside the boxes images are alike: the same chest, the same scanner, the next level. If some slices of a
@@ -437,7 +437,7 @@ lvlab.checks.exercise_1_5(answer, first, second)
 # One function draws a slice with its mask:
 
 # %%
-lvlab.display.slice_view(training, row=0, opacity=0.4)
+lvlab.views.slice_view(training, row=0, opacity=0.4)
 
 # %% [markdown]
 # The browser calls this same function whenever you move a control. Find the slice with the smallest cavity, and set
@@ -445,7 +445,7 @@ lvlab.display.slice_view(training, row=0, opacity=0.4)
 # *Centre* where that range lies. (The browser needs a running kernel: run the cell.)
 
 # %% tags=["nbval-ignore-output"]
-lvlab.widgets.slice_browser(training)
+lvlab.viewers.slice_browser(training)
 
 # %% [markdown]
 # ## What to take along

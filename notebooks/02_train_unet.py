@@ -120,7 +120,7 @@ lvlab.checks.exercise_2_1(answer)
 # ([Ronneberger et al. 2015](https://doi.org/10.1007/978-3-319-24574-4_28)).
 
 # %%
-lvlab.display.draw_unet()
+lvlab.views.draw_unet()
 
 # %% [markdown]
 # Keras prints the same network as a list. Find the blocks (`down`, `bottom`, `join`), the halving (`pool`), the
@@ -216,7 +216,7 @@ from lvlab.backend import tf
 
 pair = train.images[:1], train.masks[:1]
 draws = [pair] + [lvlab.augment.augment(*pair, seed=tf.constant([0, draw])) for draw in range(1, 6)]
-lvlab.display.gallery([np.asarray(image)[0] for image, _ in draws], ["Original", *(f"Draw {n}" for n in range(1, 6))],
+lvlab.pictures.gallery([np.asarray(image)[0] for image, _ in draws], ["Original", *(f"Draw {n}" for n in range(1, 6))],
                       [np.asarray(mask)[0] for _, mask in draws])
 
 # %% [markdown]
@@ -319,7 +319,7 @@ lvlab.train(train, val, mine, overwrite=True).history.round(3)
 # reach on patients it has never seen?
 
 # %% tags=["nbval-ignore-output"]
-monitor = lvlab.widgets.TrainingMonitor(val)
+monitor = lvlab.viewers.TrainingMonitor(val)
 run = lvlab.train(train, val, lvlab.LAB, overwrite=True, callbacks=[monitor])
 
 # %% [markdown]
@@ -338,7 +338,7 @@ assert best > 0.75, (
 # Left the loss, which should fall; right the Dice, which should rise.
 
 # %% tags=["nbval-ignore-output"]
-lvlab.display.learning_curves(run.history)
+lvlab.pictures.learning_curves(run.history)
 
 # %% [markdown]
 # **Look:** read the two lines together.
@@ -374,7 +374,7 @@ run.history.tail(3).round(3)
 
 # %%
 history = lvlab.checks.overfitting()
-lvlab.display.learning_curves(history, mark=False)
+lvlab.pictures.learning_curves(history, mark=False)
 
 # %%
 answer = None
@@ -416,8 +416,8 @@ for name, (known, new) in {"by slice": by_slice, "by patient": (train, val)}.ite
 # command and all numbers). The last five bars start from weights that were trained on phantoms (notebook 4).
 
 # %%
-ablation = pd.read_csv(lvlab.files.PROJECT / "docs" / "ablation.csv")
-lvlab.display.ablation_chart(ablation)
+ablation = pd.read_csv(lvlab.store.files.PROJECT / "docs" / "ablation.csv")
+lvlab.views.ablation_chart(ablation)
 
 # %% [markdown]
 # **Look:** with the Dice loss alone, all three trainings ended at 0. `LAB`'s steps are large; an early one pushed every
@@ -456,7 +456,7 @@ lvlab.show_overlay(val, run, row=len(val) // 2)
 
 # %% tags=["nbval-ignore-output"]
 probability = lvlab.predict(run, val)
-lvlab.display.threshold_view(val, probability, row=len(val) // 2)
+lvlab.views.threshold_view(val, probability, row=len(val) // 2)
 
 # %%
 assert probability.shape == val.images.shape
@@ -469,14 +469,14 @@ assert 0 <= probability.min() <= probability.max() <= 1, "A probability lies in 
 # something else.
 
 # %% tags=["nbval-ignore-output"]
-lvlab.display.feature_maps(run, val, row=0, layer="down1a")
+lvlab.views.feature_maps(run, val, row=0, layer="down1a")
 
 # %% [markdown]
 # Walk along the U with the explorer (it needs a running kernel): at which layer can you no longer recognise the heart,
 # and where does it come back?
 
 # %% tags=["nbval-ignore-output"]
-lvlab.widgets.feature_map_explorer(run, val)
+lvlab.viewers.feature_map_explorer(run, val)
 
 # %% [markdown]
 # ## What to take along

@@ -84,8 +84,8 @@ np.array_equal(prediction, lvlab.evaluation.masks_of(probability, threshold=0.5)
 typical = int(np.argsort(test.masks.sum((1, 2, 3)), kind="stable")[len(test) // 2])
 truth = test.masks[typical]
 drawn = np.minimum(np.roll(truth, 1, axis=1), np.roll(truth, 4, axis=1))
-picture = lvlab.display.error_overlay(test.images[typical], truth, drawn)
-lvlab.display.gallery([picture], ["right: green, missed: blue, invented: red"])
+picture = lvlab.pictures.error_overlay(test.images[typical], truth, drawn)
+lvlab.pictures.gallery([picture], ["right: green, missed: blue, invented: red"])
 
 # %% [markdown]
 # All four metrics are made of these three counts.
@@ -183,7 +183,7 @@ lvlab.precision(truth, nothing), lvlab.precision(nothing, nothing), lvlab.dice(n
 # %%
 drawn_stack = test.masks.copy()
 drawn_stack[::7] = 0
-lvlab.display.gallery(test.images[:8], [f"slice {number}" for number in range(8)], drawn_stack[:8])
+lvlab.pictures.gallery(test.images[:8], [f"slice {number}" for number in range(8)], drawn_stack[:8])
 
 # %%
 answer = None
@@ -285,14 +285,14 @@ lvlab.checks.exercise_3_3(answer, 0.22, 0.05)
 # %% tags=["nbval-ignore-output"]
 from IPython.display import display
 
-for figure in lvlab.display.ranked_triptychs(test, prediction, scores).values():
+for figure in lvlab.pictures.ranked_triptychs(test, prediction, scores).values():
     display(figure)
 
 # %% [markdown]
 # All of them, worst first. Before you read on, sort the failures into kinds: missed, invented, too small, wrong place.
 
 # %% tags=["nbval-ignore-output"]
-lvlab.display.overlay_grid(test, prediction, scores)
+lvlab.pictures.overlay_grid(test, prediction, scores)
 
 # %% [markdown]
 # ### Exercise 3.4 · Explain the worst slice
@@ -331,7 +331,7 @@ lvlab.checks.exercise_3_4(answer, worst)
 # the same rim more in a small cavity.
 
 # %% tags=["nbval-ignore-output"]
-lvlab.display.dice_by_area(scores)
+lvlab.pictures.dice_by_area(scores)
 
 # %% [markdown]
 # So compare groups only with their sizes in mind. The mean Dice of each patient and each phase:
@@ -350,7 +350,7 @@ scores.pivot_table("dice", index="patient", columns="phase", margins=True).round
 
 # %% tags=["nbval-ignore-output"]
 median = lvlab.evaluation.ranked(scores)["median"]
-lvlab.display.threshold_view(test, probability, median, threshold=0.5)
+lvlab.views.threshold_view(test, probability, median, threshold=0.5)
 
 # %% [markdown]
 # The explorer draws the same picture, live. Find a slice where the threshold matters, and one where it does not. (Run
@@ -358,7 +358,7 @@ lvlab.display.threshold_view(test, probability, median, threshold=0.5)
 # cheating.
 
 # %% tags=["nbval-ignore-output"]
-lvlab.widgets.threshold_explorer(test, probability)
+lvlab.viewers.threshold_explorer(test, probability)
 
 # %% [markdown]
 # ### Exercise 3.5 · Choose a threshold
@@ -398,7 +398,7 @@ lvlab.checks.exercise_3_5(answer, val, val_probability, test, probability)
 # expert's and the network's.
 
 # %% tags=["nbval-ignore-output"]
-lvlab.display.contour_comparison(test.images[typical], truth, prediction[typical], drawn)
+lvlab.views.contour_comparison(test.images[typical], truth, prediction[typical], drawn)
 
 # %% [markdown]
 # Now draw: hold the mouse button and go round the cavity (it needs a running kernel). *Zoom* helps with small cavities.
@@ -407,7 +407,7 @@ lvlab.display.contour_comparison(test.images[typical], truth, prediction[typical
 # muscles.
 
 # %% tags=["nbval-ignore-output"]
-lvlab.widgets.contour_drawer(test, prediction)
+lvlab.viewers.contour_drawer(test, prediction)
 
 # %% [markdown]
 # ## An honest judgement

@@ -30,7 +30,7 @@ folder = lvlab.course_folder()
 if folder.name == "phantom" and not folder.exists():
     lvlab.phantom.write(folder)
 data = lvlab.load(folder)
-everyone = lvlab.crossval.everyone(data)
+everyone = lvlab.commands.crossval.everyone(data)
 
 # %% [markdown]
 # ## What the shipped network has seen
@@ -40,7 +40,7 @@ everyone = lvlab.crossval.everyone(data)
 
 # %%
 images, masks = lvlab.phantom.random_slices(12, seed=7)
-lvlab.display.gallery(images, [f"stream {i}" for i in range(12)], masks)
+lvlab.pictures.gallery(images, [f"stream {i}" for i in range(12)], masks)
 
 # %% [markdown]
 # **Look:** some of these are uglier than any hospital would accept. That is the idea. If the network is right on all
@@ -79,7 +79,7 @@ def noisy(images, sd):
 
 # %%
 scanners = {"as it is": everyone.images, "shaded": shaded(everyone.images, 0.8), "noisy": noisy(everyone.images, 0.12)}
-lvlab.display.gallery([np.asarray(pictures[2]) for pictures in scanners.values()], list(scanners))
+lvlab.pictures.gallery([np.asarray(pictures[2]) for pictures in scanners.values()], list(scanners))
 
 # %% [markdown]
 # How much of the Dice is left? Predict first.
@@ -107,7 +107,7 @@ for name, pictures in scanners.items():
 from lvlab.recipes import LAB_FROM_PHANTOM
 
 train, val = data.training.split_by_patient(0.2, seed=0)
-tuned = lvlab.train_or_open(train, val, LAB_FROM_PHANTOM, out=lvlab.files.runs_folder() / "lab-from-phantom")
+tuned = lvlab.train_or_open(train, val, LAB_FROM_PHANTOM, out=lvlab.store.files.runs_folder() / "lab-from-phantom")
 
 # %% tags=["nbval-ignore-output"]
 test = data.test or val
@@ -135,7 +135,7 @@ stream = replace(everyone.subset(np.arange(12)), images=images, masks=masks)
 
 def along_the_way(share):
     weights = [a + share / 0.5 * (b - a) for a, b in zip(first, kept, strict=True)]
-    network = lvlab.runs.build_model(tuned.recipe, weights)
+    network = lvlab.store.runs.build_model(tuned.recipe, weights)
     return [np.nanmean(lvlab.dice(slices.masks, network.predict_on_batch(slices.images) >= 0.5))
             for slices in (test, stream)]
 

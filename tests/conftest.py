@@ -9,7 +9,7 @@ from hypothesis import settings
 
 import lvlab
 from lvlab import phantom
-from lvlab.files import PROJECT
+from lvlab.store.files import PROJECT
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 # A busy machine is no failure, and CI sees the same examples as a colleague does.

@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 
 import lvlab
-from lvlab import ablation, display
 from lvlab.evaluation import segment
-from lvlab.files import PROJECT
+from lvlab.store.files import PROJECT
+from lvlab.teach import views
+from tools import ablation
 
 #: A "network" whose probability is the image itself: what is turned there must come back turned.
 MIRROR = SimpleNamespace(model=SimpleNamespace(predict_on_batch=np.asarray), recipe={"threshold": 0.5})
@@ -68,6 +69,6 @@ def test_the_stored_table_holds_every_variant_with_three_seeds_and_is_drawn_as_b
     table = pd.read_csv(PROJECT / "docs" / "ablation.csv")
     names = [*ablation.VARIANTS, *ablation.AFTERWARDS]
     assert table.groupby("seed").variant.apply(list).tolist() == [names] * 3
-    axis = display.ablation_chart(table).axes[0]
+    axis = views.ablation_chart(table).axes[0]
     assert [bar.get_width() for bar in axis.patches][::-1] == pytest.approx(
         table.groupby("variant", sort=False).dice_mean.mean().tolist())

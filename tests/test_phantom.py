@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lvlab import phantom
-from lvlab.anatomy import GROUPS, cavity_volume_ml, chamber, render, sample_anatomy
-from lvlab.files import CourseError
-from lvlab.scanner import acquire, sample_scanner
+from lvlab.phantom.anatomy import GROUPS, cavity_volume_ml, chamber, render, sample_anatomy
+from lvlab.phantom.course import FRAME, _test_patients
+from lvlab.phantom.scanner import acquire, sample_scanner
+from lvlab.store.files import CourseError
 
 anatomies = st.builds(lambda seed, *kind: sample_anatomy(np.random.default_rng(seed), *kind),
                       st.integers(0, 10_000), st.sampled_from(["realistic", "wild"]), st.sampled_from(GROUPS))
@@ -102,10 +103,10 @@ def test_every_mask_lies_inside_the_centre_crop(course):
 
 
 def test_default_patients_hold_their_hearts_in_the_crop_and_mix_the_groups():
-    tested = phantom._test_patients(8)
+    tested = _test_patients(8)
     assert len(tested) == 2
     assert len({phantom.course_patient(number, 0)[0].group for number in tested}) == 2
-    assert phantom._test_patients(1) == set()
+    assert _test_patients(1) == set()
     for number in range(24):
         anatomy, scanner, _ = phantom.course_patient(number, 0)
         assert (abs(anatomy.offset) + 1.15 * anatomy.cavity_radius) / scanner.spacing_mm < 62
@@ -115,7 +116,7 @@ def test_dicom_reads_back_with_its_geometry(course):
     read = [pydicom.dcmread(path) for path in sorted((course / "training").glob("*.dcm"))]
     assert len({dataset.SeriesInstanceUID for dataset in read}) == 1
     assert len({dataset.SOPInstanceUID for dataset in read}) == len(read)
-    assert all(dataset.pixel_array.shape == (phantom.FRAME, phantom.FRAME) for dataset in read)
+    assert all(dataset.pixel_array.shape == (FRAME, FRAME) for dataset in read)
     base, apex = read[0], read[-1]
     assert 1.2 <= base.PixelSpacing[0] <= 1.8 and 6 <= base.SliceThickness <= 10
     across, down = np.reshape(base.ImageOrientationPatient, (2, 3)).astype(float)

@@ -10,8 +10,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from lvlab import checks, student
-from lvlab.files import PROJECT
+from lvlab.store.files import PROJECT
+from lvlab.teach import checks
+from tools import student
 
 NAMES = student.NOTEBOOKS[:3]
 EXERCISE = re.compile(r"^### Exercise (\d+\.\d+) · ", re.M)

@@ -9,9 +9,11 @@ import pydicom
 import pytest
 
 import lvlab
-from lvlab import folder, metrics, sunnybrook
+from lvlab import metrics
 from lvlab.__main__ import main
-from lvlab.files import CourseError
+from lvlab.commands import sunnybrook
+from lvlab.store import folder
+from lvlab.store.files import CourseError
 from tests import samples
 
 

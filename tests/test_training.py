@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lvlab
-from lvlab import evaluation, metrics, runs
+from lvlab import evaluation, metrics
 from lvlab.augment import augment
 from lvlab.backend import choose_precision, keras, tf
-from lvlab.files import CourseError
 from lvlab.recipes import ASSIGNMENT, LAB
+from lvlab.store import runs
+from lvlab.store.files import CourseError
 from lvlab.training import LOSSES, slice_dice, soft_dice_loss, train, train_or_open
 from lvlab.unet import unet
 

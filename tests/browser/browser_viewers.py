@@ -21,8 +21,9 @@ import pytest
 from skimage.measure import find_contours
 
 import lvlab
-from lvlab import phantom, widgets
-from lvlab.files import PROJECT
+from lvlab import phantom
+from lvlab.store.files import PROJECT
+from lvlab.teach import viewers
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -155,7 +156,7 @@ def press(control, key, times=1):
 
 
 def test_slice_browser_follows_the_keyboard_and_the_mouse(notebook):
-    with notebook("slice_browser", "lvlab.widgets.slice_browser(slices, prediction)") as page:
+    with notebook("slice_browser", "lvlab.viewers.slice_browser(slices, prediction)") as page:
         picture = picture_of(page)
         for label, key in (("Level", "ArrowRight"), ("Opacity", "ArrowRight"), ("Window", "ArrowLeft"),
                            ("Centre", "ArrowLeft")):
@@ -167,7 +168,7 @@ def test_slice_browser_follows_the_keyboard_and_the_mouse(notebook):
 
 def test_threshold_explorer_moves_mask_marker_and_metrics(notebook):
     code = "probability = np.clip(0.7 * prediction + 0.3 * slices.images * slices.images.mean(0), 0, 1)\n"
-    with notebook("threshold_explorer", code + "lvlab.widgets.threshold_explorer(slices, probability)") as page:
+    with notebook("threshold_explorer", code + "lvlab.viewers.threshold_explorer(slices, probability)") as page:
         picture = picture_of(page)
         changes(picture, lambda: press(slider(page, "Threshold"), "ArrowRight", 15), "Threshold ArrowRight")
         _wait_for(lambda: page.locator(".widget-readout").inner_text() == "0.65", "the readout 0.65")
@@ -175,7 +176,7 @@ def test_threshold_explorer_moves_mask_marker_and_metrics(notebook):
 
 
 def test_feature_map_explorer_walks_along_the_u(notebook):
-    code = "lvlab.widgets.feature_map_explorer(lvlab.runs.shipped_run(), slices)"
+    code = "lvlab.viewers.feature_map_explorer(lvlab.store.runs.shipped_run(), slices)"
     with notebook("feature_map_explorer", code) as page:
         picture = picture_of(page)
         for layer in ("down1b", "pool1", "down2a", "down2b"):
@@ -187,7 +188,7 @@ def test_training_monitor_grows_while_it_trains(notebook):
     code = """\
 from dataclasses import replace
 recipe = replace(lvlab.LAB, filters=(8, 16, 32, 64), epochs=10)
-monitor = lvlab.widgets.TrainingMonitor(slices)
+monitor = lvlab.viewers.TrainingMonitor(slices)
 run = lvlab.train(slices, slices, recipe, "run", callbacks=[monitor], quiet=True)
 print("finished")
 """
@@ -203,7 +204,7 @@ print("finished")
 
 
 def test_contour_drawn_with_the_mouse_is_scored(notebook, slices):
-    with notebook("contour_drawer", "lvlab.widgets.contour_drawer(slices, prediction)") as page:
+    with notebook("contour_drawer", "lvlab.viewers.contour_drawer(slices, prediction)") as page:
         canvas = page.locator(".jupyter-matplotlib-canvas-div").first
         canvas.wait_for()
         draw_round(page, canvas, slices.masks[0])
@@ -219,7 +220,7 @@ def test_contour_drawn_with_the_mouse_is_scored(notebook, slices):
         page.screenshot(path=SCREENSHOTS / "contour_drawer_second.png")
         changes(canvas, lambda: press(page.get_by_role("button", name="Next"), "Enter"), "the next slice")
         changes(canvas, page.get_by_role("button", name="Zoom").click, "Zoom")
-        draw_round(page, canvas, slices.masks[1], view=widgets.zoomed(slices.masks[1, ..., 0]))
+        draw_round(page, canvas, slices.masks[1], view=viewers.zoomed(slices.masks[1, ..., 0]))
         third = told(page, r"Dice (0\.\d+|1\.0+) with the expert; 0\.\d+ with the network.*draw it again")
         assert float(third[1]) > 0.9
         page.screenshot(path=SCREENSHOTS / "contour_drawer_zoomed.png")

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 
 import lvlab
-from lvlab import phantom, runs, widgets
+from lvlab import phantom
+from lvlab.store import runs
+from lvlab.teach import viewers
 
 MOVES = 7
 
@@ -40,23 +42,23 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         slices = lvlab.load(phantom.write(Path(folder) / "phantom", patients=2, seed=1, quiet=True)).training
     prediction = np.roll(slices.masks, 3, axis=1)
-    _, phase, place, show, _, window, _, _ = widgets.slice_browser(slices, prediction).children
+    _, phase, place, show, _, window, _, _ = viewers.slice_browser(slices, prediction).children
     measure("slice browser: phase", setting(phase, phase.options * 3))
     measure("slice browser: level", setting(place, range(len(place.options))[:MOVES], "index"))
     measure("slice browser: show", setting(show, show.options))
     measure("slice browser: window", setting(window, np.linspace(0.5, 2, MOVES)))
     probability = np.clip(0.7 * prediction + 0.3 * slices.images, 0, 1)
-    row, threshold, _ = widgets.threshold_explorer(slices, probability).children
+    row, threshold, _ = viewers.threshold_explorer(slices, probability).children
     measure("threshold explorer: threshold", setting(threshold, np.linspace(0.1, 0.9, MOVES)))
     measure("threshold explorer: slice", setting(row, range(MOVES), "index"))
-    row, layer, _ = widgets.feature_map_explorer(runs.shipped_run(), slices).children
+    row, layer, _ = viewers.feature_map_explorer(runs.shipped_run(), slices).children
     measure("feature maps: layer", setting(layer, range(len(layer.options)), "index"))
     measure("feature maps: slice", setting(row, range(MOVES), "index"))
-    monitor = widgets.TrainingMonitor(slices)
+    monitor = viewers.TrainingMonitor(slices)
     monitor.set_model(runs.shipped_run().model)
     logs = dict.fromkeys(("loss", "dice", "val_loss", "val_dice"), 0.5)
     measure("training monitor: epoch", [lambda e=e: monitor.on_epoch_end(e, logs) for e in range(20)])
-    drawer = widgets.contour_drawer(slices, prediction)
+    drawer = viewers.contour_drawer(slices, prediction)
     measure("contour drawer: a drawing", [lambda: drawer.finish(outline())] * MOVES)
     measure("contour drawer: next", [drawer.next.click] * MOVES)
 

@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 
 import lvlab
-from lvlab import phantom, runs
+from lvlab import phantom
+from lvlab.store import runs
 
 KILLS, SEEDS, PLACE = 10, 5, Path("build/kill")
 

@@ -12,9 +12,10 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from lvlab import display, metrics
+from lvlab import metrics, pictures
 from lvlab.evaluation import METRICS, feature_watcher, masks_of, threshold_curves
 from lvlab.slices import filled
+from lvlab.teach import views
 
 
 @contextmanager
@@ -32,7 +33,7 @@ def _promptly():
 def slice_browser(slices, prediction=None):
     """Browse slices by patient, level and phase; `prediction` masks (n, h, w, 1) are optional.
 
-    Returns an ipywidgets box; without a kernel see `display.slice_view`, which it shows.
+    Returns an ipywidgets box; without a kernel see `views.slice_view`, which it shows.
     """
     table = slices.table
     choices = ["truth", "image"] if prediction is None else ["truth", "prediction", "both", "difference", "image"]
@@ -69,7 +70,7 @@ def slice_browser(slices, prediction=None):
     refresh_levels()
 
     def draw():
-        return None if settling else display.slice_view(slices, place.value, opacity.value, prediction, show.value,
+        return None if settling else views.slice_view(slices, place.value, opacity.value, prediction, show.value,
                                                         window.value, centre.value)
 
     return _beside(_viewer(draw, [patient, phase, place, show, opacity, window, centre]))
@@ -78,7 +79,7 @@ def slice_browser(slices, prediction=None):
 def threshold_explorer(slices, probability):
     """Move the threshold and watch mask and metrics; `probability` is (n, h, w, 1) in [0, 1].
 
-    Returns an ipywidgets box; without a kernel see `display.threshold_view`, which it shows.
+    Returns an ipywidgets box; without a kernel see `views.threshold_view`, which it shows.
     """
     probability = np.asarray(probability)
     row = _slice_choice(slices)
@@ -89,7 +90,7 @@ def threshold_explorer(slices, probability):
         return threshold_curves(slices.masks[row], probability[row])
 
     def draw():
-        return display.threshold_view(slices, probability, row.value, threshold.value, curves(row.value))
+        return views.threshold_view(slices, probability, row.value, threshold.value, curves(row.value))
 
     return _viewer(draw, [row, threshold])
 
@@ -97,7 +98,7 @@ def threshold_explorer(slices, probability):
 def feature_map_explorer(run, slices):
     """Choose a slice and a layer along the U, and see what the layer makes of the slice.
 
-    run : a Run or a Keras model. Without a kernel see `display.feature_maps`, which it shows.
+    run : a Run or a Keras model. Without a kernel see `views.feature_maps`, which it shows.
     """
     watch = feature_watcher(run)
 
@@ -109,7 +110,7 @@ def feature_map_explorer(run, slices):
     layer = ipywidgets.SelectionSlider(options=list(features(0)), description="Layer", layout={"width": "420px"})
 
     def draw():
-        return display.feature_maps(run, slices, row.value, layer.value, features=features(row.value))
+        return views.feature_maps(run, slices, row.value, layer.value, features=features(row.value))
 
     return _viewer(draw, [row, layer])
 
@@ -118,7 +119,7 @@ def TrainingMonitor(validation, row=None):
     """Return a Keras callback that shows a training as it goes: `train(..., callbacks=[monitor])`.
 
     validation : the SliceSet to watch; row : the slice to show, by default that with the median cavity
-    Its `picture` is an ipywidgets.Image, drawn anew after each epoch by `display.training_progress`.
+    Its `picture` is an ipywidgets.Image, drawn anew after each epoch by `views.training_progress`.
     """
     from IPython.display import display as show
 
@@ -133,7 +134,7 @@ def TrainingMonitor(validation, row=None):
     def after_epoch(epoch, logs):
         history.append({"epoch": epoch + 1, **logs})
         found = masks_of(monitor.model.predict_on_batch(image[None]))[0]
-        picture.value = _png(display.training_progress(pd.DataFrame(history), image, truth, found))
+        picture.value = _png(views.training_progress(pd.DataFrame(history), image, truth, found))
 
     def before_training(logs):
         history.clear()
@@ -150,7 +151,7 @@ def contour_drawer(slices, prediction=None):
 
     prediction : masks (n, h, w, 1), or None
     Returns a ContourDrawer; its `scores` are a DataFrame. Needs ipympl; without it, it says so. Without a
-    kernel see `display.contour_comparison`, which it shows.
+    kernel see `views.contour_comparison`, which it shows.
     """
     try:
         from ipympl.backend_nbagg import Canvas, FigureManager
@@ -182,8 +183,8 @@ class ContourDrawer(ipywidgets.VBox):
         axis.set_title("Go round the cavity: press, drag, release", fontsize=10)
         axis.axis("off")
         self.image = axis.imshow(slices.images[0, ..., 0], cmap="gray", vmin=0, vmax=1)
-        self.trace, = axis.plot([], [], color=display.DRAWN, linewidth=1.5)
-        self.lasso = LassoSelector(axis, self.finish, props={"color": display.DRAWN, "linewidth": 1.5})
+        self.trace, = axis.plot([], [], color=pictures.DRAWN, linewidth=1.5)
+        self.lasso = LassoSelector(axis, self.finish, props={"color": pictures.DRAWN, "linewidth": 1.5})
         self.choice = _slice_choice(slices)
         self.previous = ipywidgets.Button(description="Previous", icon="arrow-left")
         self.next = ipywidgets.Button(description="Next", icon="arrow-right")
@@ -199,9 +200,9 @@ class ContourDrawer(ipywidgets.VBox):
             control.observe(lambda _: self.clear(), "value")
         self.clear()
         buttons = ipywidgets.HBox([self.previous, self.next, self.again, self.zoom])
-        pictures = ipywidgets.HBox([self.canvas, self.picture], layout={"flex_flow": "row wrap",
+        both = ipywidgets.HBox([self.canvas, self.picture], layout={"flex_flow": "row wrap",
                                                                          "align_items": "flex-start"})
-        super().__init__([self.choice, buttons, self.text, pictures, self.table],
+        super().__init__([self.choice, buttons, self.text, both, self.table],
                          layout={"align_items": "flex-start"})
 
     @property
@@ -237,7 +238,7 @@ class ContourDrawer(ipywidgets.VBox):
         earlier = self.drawings.get(row, [])
         self._note(row, mask, len(earlier) + 1)
         found = None if self.prediction is None else self.prediction[row]
-        figure = display.contour_comparison(self.slices.images[row], self.slices.masks[row], found, mask, earlier)
+        figure = views.contour_comparison(self.slices.images[row], self.slices.masks[row], found, mask, earlier)
         for axis in figure.axes:
             axis.set(**self.view)
         self.drawings[row] = [*earlier, mask]

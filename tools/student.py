@@ -1,6 +1,6 @@
 """Build the edition for students: the notebooks without solutions and outputs, and a course for nbgrader.
 
-    python -m lvlab.student [--out build/student]
+    python -m tools.student [--out build/student]
 
 Needs the extra `course` (`make student` installs it). `OUT/*.ipynb` is for students; `OUT/nbgrader/` holds
 the same with solutions and points, as `nbgrader generate_assignment` wants it.
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import nbformat
 
-from lvlab.files import PROJECT
+from lvlab.store.files import PROJECT
 
 NOTEBOOKS = ("01_explore_data", "02_train_unet", "03_evaluate", "04_from_phantom_to_patient")
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
@@ -70,7 +70,7 @@ def build(out, notebooks=PROJECT / "notebooks"):
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(prog="python -m lvlab.student", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m tools.student", description=__doc__.split("\n")[0])
     parser.add_argument("--out", default="build/student")
     out = build(parser.parse_args(arguments).out)
     print(f"{out}: {len(list(out.glob('*.ipynb')))} notebooks for students; {out}/nbgrader: the course for nbgrader")

@@ -4,9 +4,9 @@ import os
 import platform
 import sys
 
-from lvlab import folder
-from lvlab.files import CourseError
-from lvlab.runs import SHIPPED, WEIGHTS, shipped_fingerprint, versions
+from lvlab.store import folder
+from lvlab.store.files import CourseError
+from lvlab.store.runs import SHIPPED, WEIGHTS, shipped_fingerprint, versions
 
 
 def diagnose():

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lvlab.files import CourseError, find, read_json, whole_file, write_csv, write_json
+from lvlab.store.files import CourseError, find, read_json, whole_file, write_csv, write_json
 
 SHIPPED = Path(__file__).parent / "weights"
 MODEL, WEIGHTS, RECIPE, HISTORY, PROGRESS = "model.keras", "weights.npz", "recipe.json", "history.csv", "progress.npz"

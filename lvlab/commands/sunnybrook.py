@@ -29,8 +29,8 @@ from PIL import Image
 from skimage.draw import polygon2mask
 from tqdm.auto import tqdm
 
-from lvlab.files import CourseError, find, refuse_full, shorten, walk, whole_folder
-from lvlab.folder import read_dicom
+from lvlab.store.files import CourseError, find, refuse_full, shorten, walk, whole_folder
+from lvlab.store.folder import read_dicom
 
 SITE = "https://www.cardiacatlas.org/sunnybrook-cardiac-data/"
 FIRST_CENTRE = 0.5

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from lvlab import folder, runs
 from lvlab.evaluation import predict, summarise
-from lvlab.files import output, write_json
+from lvlab.store import folder, runs
+from lvlab.store.files import output, write_json
 
 CASES = {"ASSIGNMENT": ("assignment", "scratch"), "LAB from the shipped weights": ("lab", "phantom"),
          "LAB from scratch": ("lab", "scratch")}

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from lvlab import display, metrics
+from lvlab import metrics, pictures
 from lvlab.recipes import LAB
 from lvlab.slices import normalise
+from lvlab.teach import views
 
 KINDS = ("too small", "too large", "wrong place")
 FAULTS = ("mispaired", "inverted", "too small")
@@ -51,7 +52,7 @@ def _unanswered(number):
 
 def picture_1_1(crop):
     """Draw what goes into exercise 1.1 and what should come out."""
-    return display.histograms(crop, normalise(crop))
+    return views.histograms(crop, normalise(crop))
 
 
 @_exercise
@@ -201,7 +202,7 @@ def exercise_2_4(recipe, comparable):
 
 def picture_2_3(image, mask):
     """Draw what goes into exercise 2.3 and what should come out."""
-    return display.gallery([image, np.fliplr(image)], ["The pair", "What you should get"], [mask, np.fliplr(mask)])
+    return pictures.gallery([image, np.fliplr(image)], ["The pair", "What you should get"], [mask, np.fliplr(mask)])
 
 
 @_exercise

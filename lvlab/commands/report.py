@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from lvlab import display
+from lvlab import pictures
 from lvlab.evaluation import score_run, segment
-from lvlab.files import output, whole_file, write_csv, write_json
+from lvlab.store.files import output, whole_file, write_csv, write_json
 
 
 def write_scores(run, slices, out):
@@ -27,9 +27,9 @@ def write_report(run, slices, out):
     """
     out = output(out)
     scores, summary = score_run(run, slices)
-    pictures = figures(run, slices, scores)
+    drawn = figures(run, slices, scores)
     write_tables(scores, summary, out)
-    for name, figure in pictures.items():
+    for name, figure in drawn.items():
         with whole_file(out / f"{name}.png") as temporary:
             figure.savefig(temporary, dpi=150, format="png")
     return scores, summary
@@ -39,8 +39,8 @@ def figures(run, slices, scores):
     """Return {name: Figure} of the report."""
     prediction = segment(run, slices)
     return {
-        **display.ranked_triptychs(slices, prediction, scores),
-        "learning_curves": display.learning_curves(run.history),
-        "overlay_grid": display.overlay_grid(slices, prediction, scores),
-        "dice_by_area": display.dice_by_area(scores),
+        **pictures.ranked_triptychs(slices, prediction, scores),
+        "learning_curves": pictures.learning_curves(run.history),
+        "overlay_grid": pictures.overlay_grid(slices, prediction, scores),
+        "dice_by_area": pictures.dice_by_area(scores),
     }

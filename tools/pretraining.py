@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from lvlab import phantom, runs
-from lvlab.files import output
+from lvlab import phantom
 from lvlab.recipes import PRETRAIN
 from lvlab.slices import COLUMNS, SIZE, SliceSet
+from lvlab.store import runs
+from lvlab.store.files import output
 
 TRAINING_SEED, VALIDATION_SEED = 2026, 2027
 CHUNK = 100

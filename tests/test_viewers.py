@@ -8,8 +8,9 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import lvlab
-from lvlab import display, evaluation, widgets
+from lvlab import evaluation
 from lvlab.slices import filled
+from lvlab.teach import viewers, views
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def changes(picture, control, value, trait="value"):
 
 
 def test_slice_browser_redraws_when_a_control_moves(slices, prediction):
-    patient, phase, place, show, opacity, window, centre, picture = widgets.slice_browser(slices, prediction).children
+    patient, phase, place, show, opacity, window, centre, picture = viewers.slice_browser(slices, prediction).children
     for control, value in ((opacity, 0.9), (show, "both"), (patient, patient.options[-1]), (phase, phase.options[-1]),
                            (show, "difference"), (window, 0.5), (centre, 0.3)):
         assert changes(picture, control, value), control.description
@@ -35,7 +36,7 @@ def test_slice_browser_redraws_when_a_control_moves(slices, prediction):
 
 
 def test_slice_browser_keeps_the_level_and_draws_once_when_phase_or_patient_changes(slices):
-    patient, phase, place, *_, picture = widgets.slice_browser(slices).children
+    patient, phase, place, *_, picture = viewers.slice_browser(slices).children
     place.index = 2
     drawn = []
     picture.observe(lambda change: drawn.append(change["new"]), "value")
@@ -43,21 +44,21 @@ def test_slice_browser_keeps_the_level_and_draws_once_when_phase_or_patient_chan
         control.value = value
         assert place.index == 2
     assert len(drawn) == 2
-    assert drawn[-1] == widgets._png(display.slice_view(slices, place.value))
+    assert drawn[-1] == viewers._png(views.slice_view(slices, place.value))
 
 
 def test_slice_browser_offers_only_what_there_is_to_show(slices):
-    assert widgets.slice_browser(slices).children[3].options == ("truth", "image")
+    assert viewers.slice_browser(slices).children[3].options == ("truth", "image")
 
 
 def test_window_and_centre_stretch_the_greys_between_them():
     greys = np.array([0.2, 0.3, 0.4, 0.5, 0.9])
-    np.testing.assert_allclose(display.windowed(greys, window=0.2, centre=0.4), [0, 0, 0.5, 1, 1], atol=1e-9)
-    np.testing.assert_array_equal(display.windowed(greys), greys)
+    np.testing.assert_allclose(views.windowed(greys, window=0.2, centre=0.4), [0, 0, 0.5, 1, 1], atol=1e-9)
+    np.testing.assert_array_equal(views.windowed(greys), greys)
 
 
 def test_threshold_explorer_redraws(slices, prediction):
-    row, threshold, picture = widgets.threshold_explorer(slices, prediction * 0.6).children
+    row, threshold, picture = viewers.threshold_explorer(slices, prediction * 0.6).children
     assert changes(picture, threshold, 0.7)
     assert changes(picture, row, 1, "index")
 
@@ -72,7 +73,7 @@ def test_threshold_curves_are_the_metrics_at_each_threshold(slices):
 
 
 def test_feature_map_explorer_walks_along_the_u(slices, network):
-    row, layer, picture = widgets.feature_map_explorer(network, slices).children
+    row, layer, picture = viewers.feature_map_explorer(network, slices).children
     names = [name for name, _ in layer._options_full]
     assert names[:2] == ["down1a", "down1b"] and names[-1] == "probability"
     assert changes(picture, layer, "bottomb")
@@ -88,7 +89,7 @@ def test_features_are_what_the_layers_give(slices, network):
 def test_feature_maps_are_laid_out_row_by_row(slices):
     maps = np.zeros((4, 4, 3))
     maps[0, 0] = [1, 2, 3]
-    mosaic = display._mosaic(maps)
+    mosaic = views._mosaic(maps)
     assert mosaic.shape == (9, 9) and mosaic[0, 0] == mosaic[0, 5] == mosaic[5, 0] == 1
     assert (mosaic[4] == 1).all() and mosaic[0, 1] == 0
 
@@ -97,7 +98,7 @@ def test_monitor_draws_after_each_epoch_of_a_training(slices, network, monkeypat
     from lvlab.training import as_dataset, compile_model
 
     monkeypatch.setattr("IPython.display.display", lambda picture: None)
-    monitor = widgets.TrainingMonitor(slices)
+    monitor = viewers.TrainingMonitor(slices)
     seen = []
     monitor.picture.observe(lambda change: seen.append(bytes(change["new"])), "value")
     compile_model(network, lvlab.LAB, 1)
@@ -107,7 +108,7 @@ def test_monitor_draws_after_each_epoch_of_a_training(slices, network, monkeypat
 
 
 def test_importing_the_viewers_leaves_tensorflow_alone():
-    code = "import sys, lvlab.widgets; print('tensorflow' in sys.modules)"
+    code = "import sys, lvlab.teach.viewers; print('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
 
 
@@ -131,7 +132,7 @@ def drawer(slices, prediction):
             ipywidgets.Output.__init__(self)
             NoCanvas.__init__(self, figure)
 
-    return widgets.ContourDrawer(slices, prediction, Canvas)
+    return viewers.ContourDrawer(slices, prediction, Canvas)
 
 
 def outline(mask):
@@ -182,12 +183,12 @@ def test_zoom_shows_half_the_side_round_the_cavity_and_never_leaves_the_image(dr
         assert right - left == bottom - top == 64 and left >= -0.5 and top >= -0.5 and max(right, bottom) <= 127.5
         y, x = np.argwhere(mask).mean(axis=0)
         assert left < x < right and top < y < bottom
-    assert widgets.zoomed(np.zeros((128, 128))) == (32, 32, 64)
+    assert viewers.zoomed(np.zeros((128, 128))) == (32, 32, 64)
     drawer.zoom.value = False
     assert axis.get_xlim() == (-0.5, 127.5) and axis.get_ylim() == (127.5, -0.5)
 
 
 def test_without_ipympl_one_line_says_what_to_install(slices, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "ipympl.backend_nbagg", None)
-    assert widgets.contour_drawer(slices) is None
+    assert viewers.contour_drawer(slices) is None
     assert "pip install ipympl" in capsys.readouterr().out

@@ -13,10 +13,10 @@ import pydicom
 from scipy.ndimage import binary_erosion
 from tqdm.auto import tqdm
 
-from lvlab import folder
-from lvlab.files import CourseError, shorten
-from lvlab.folder import size_of
 from lvlab.slices import SIZE, centre_crop
+from lvlab.store import folder
+from lvlab.store.files import CourseError, shorten
+from lvlab.store.folder import size_of
 
 NOTHING = "Nothing to put right."
 IDENTIFYING = ("PatientBirthDate", "PatientBirthTime", "PatientAddress", "PatientTelephoneNumbers", "OtherPatientIDs",

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from lvlab import folder, runs
 from lvlab.evaluation import masks_of, predict, score, segment
-from lvlab.files import output, write_csv
 from lvlab.recipes import LAB, LAB_FROM_PHANTOM
+from lvlab.store import folder, runs
+from lvlab.store.files import output, write_csv
 
 SHORT = replace(LAB, epochs=8)  # two fifths of LAB: enough to rank the ingredients
 SHIPPED = "from the shipped weights"

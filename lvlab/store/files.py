@@ -8,7 +8,7 @@ import tempfile
 import textwrap
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 class CourseError(Exception):

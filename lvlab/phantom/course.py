@@ -9,10 +9,10 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from tqdm.auto import tqdm
 
-from lvlab.anatomy import GROUPS, cavity_radius_mm, chamber, render, sample_anatomy
-from lvlab.files import whole_folder
-from lvlab.scanner import acquire, sample_scanner
+from lvlab.phantom.anatomy import GROUPS, cavity_radius_mm, chamber, render, sample_anatomy
+from lvlab.phantom.scanner import acquire, sample_scanner
 from lvlab.slices import normalise
+from lvlab.store.files import whole_folder
 
 LEVELS, FRAME, FRAMES, SYSTOLE_FRAME = 5, 192, 20, 8
 # Spawn keys that keep the patients of the course folder and of the stream apart, whatever the seeds.

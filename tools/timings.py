@@ -1,4 +1,4 @@
-"""Execute each notebook in a fresh kernel, measure it, and tell it: python -m tests.timings.
+"""Execute each notebook in a fresh kernel, measure it, and tell it: python -m tools.timings.
 
 Writes docs/timings.json, and the line of minutes and memory at the head of each notebook and its .py.
 """
@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-from lvlab.files import PROJECT, whole_file, write_json
+from lvlab.store.files import PROJECT, whole_file, write_json
 
 TIMINGS = PROJECT / "docs" / "timings.json"
 SENTENCE = re.compile(r"(\*\*Time:\*\* \d+ minutes to read, )[^\n]*? cores\)")

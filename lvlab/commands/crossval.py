@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 
 from lvlab.evaluation import evaluate, summarise
-from lvlab.files import CourseError, refuse_full, write_csv, write_json
-from lvlab.runs import RECIPE, clear_run, versions
 from lvlab.slices import concatenate
+from lvlab.store.files import CourseError, refuse_full, write_csv, write_json
+from lvlab.store.runs import RECIPE, clear_run, versions
 
 
 def everyone(course):

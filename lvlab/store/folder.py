@@ -19,8 +19,8 @@ from PIL import Image, UnidentifiedImageError
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import apply_color_lut, apply_rescale, get_decoder
 
-from lvlab.files import PROJECT, CourseError, find
 from lvlab.slices import COLUMNS, SIZE, SliceSet, centre_crop, normalise
+from lvlab.store.files import PROJECT, CourseError, find
 
 NAME_PATTERN = re.compile(r"(?P<patient>.+)_s(?P<level>\d+)_(?P<phase>ED|ES)_im(?P<instance>\d+)$")
 IMAGE_ENDINGS = (".dcm", ".dicom", ".ima")

@@ -9,9 +9,10 @@ import pydicom
 from PIL import Image
 from tqdm.auto import tqdm
 
-from lvlab import evaluation, folder
-from lvlab.files import CourseError, find, refuse_full, walk, whole_folder
+from lvlab import evaluation
 from lvlab.slices import uncrop
+from lvlab.store import folder
+from lvlab.store.files import CourseError, find, refuse_full, walk, whole_folder
 
 DICOM_MARK = slice(128, 132)
 

@@ -1,134 +1,35 @@
-"""Every static picture of the course. Each function returns a matplotlib Figure and keeps no state."""
+"""Pictures that explain: the plain functions behind the lessons and the viewers. Each returns a matplotlib Figure."""
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.colors import to_rgb
 from matplotlib.ticker import MaxNLocator
 
 from lvlab import metrics
-from lvlab.evaluation import METRICS, feature_watcher, masks_of, ranked, segment, threshold_curves
-
-TRUTH, PREDICTION = "#00b3a4", "#ff7a1a"
-MISSED, INVENTED = "#3b8bff", "#ff3d6e"
-DRAWN = "#ffd400"
-
-
-def overlay(image, mask, colour=TRUTH, opacity=0.4):
-    """Blend a colour into a grey image where the mask is inside.
-
-    image : (h, w) or (h, w, 1) in [0, 1]; mask : the same shape; opacity : 0 hides the mask, 1 the image.
-    Returns float (h, w, 3) in [0, 1].
-    """
-    grey = np.repeat(np.asarray(image, float).reshape(*image.shape[:2], 1), 3, axis=2)
-    share = opacity * (np.asarray(mask).reshape(*image.shape[:2], 1) > 0)
-    return (1 - share) * grey + share * np.array(to_rgb(colour))
-
-
-def show_overlay(slices, run, row):
-    """Draw one slice, its truth and what the run finds in it, side by side. `row` counts from 0."""
-    chosen = slices.subset([row])
-    return triptych(chosen, segment(run, chosen), 0)
-
-
-def triptych(slices, prediction, row, caption=""):
-    """Draw image, ground truth and prediction of one slice, with its Dice."""
-    image, truth, found = slices.images[row], slices.masks[row], prediction[row]
-    figure, axes = _figure(1, 3, 3.2)
-    _slice(axes[0], image, title=_describe(slices.table.iloc[row]))
-    _slice(axes[1], overlay(image, truth), title="Ground truth", truth=truth)
-    score = metrics.dice(truth, found)
-    _slice(axes[2], overlay(image, found, PREDICTION), title=f"Prediction, Dice {score:.3f}",
-           truth=truth, prediction=found)
-    if caption:
-        figure.suptitle(caption, fontsize=12, x=0.01, ha="left")
-    return figure
-
-
-def ranked_triptychs(slices, prediction, scores):
-    """Return {"best": Figure, "median": Figure, "worst": Figure} by Dice."""
-    return {name: triptych(slices, prediction, row, f"{name.capitalize()} of {len(scores)} slices")
-            for name, row in ranked(scores).items()}
-
-
-def show_patient(slices, patient, columns=12):
-    """Draw all slices of one patient from base to apex, phase by phase, with the masks' outlines."""
-    chosen = slices.of_patient(patient)
-    rows = []
-    for phase in sorted(set(chosen.table.phase)):
-        order = chosen.table[chosen.table.phase == phase].sort_values("level", kind="stable").index
-        rows += [order[at:at + columns] for at in range(0, len(order), columns)]
-    figure, axes = _figure(len(rows), max(map(len, rows)), 1.9)
-    axes = np.reshape(axes, (len(rows), -1))
-    for line, indices in zip(axes, rows, strict=True):
-        for axis, index in zip(line, indices, strict=False):
-            truth = None if chosen.masks is None else chosen.masks[index]
-            _slice(axis, chosen.images[index], _place(chosen.table.iloc[index]), truth)
-    order = ": base to apex" if chosen.table.level.any() else ""
-    figure.suptitle(f"{patient or 'Patient unknown'}{order}", fontsize=12, x=0.01, ha="left")
-    return figure
-
-
-def gallery(images, titles=(), masks=None, columns=6):
-    """Draw images (h, w) or (h, w, 1) side by side, each in its own grey range, with their masks' outlines."""
-    figure, axes = _figure(-(-len(images) // columns), min(columns, len(images)), 2.6 if len(images) > 3 else 3.4)
-    for place, axis in enumerate(np.ravel(axes)[:len(images)]):
-        picture = np.squeeze(images[place])
-        axis.imshow(picture, cmap="gray")
-        title = titles[place] if place < len(titles) else ""
-        _slice(axis, None, title, None if masks is None else masks[place])
-    return figure
-
-
-def overlay_grid(slices, prediction, scores, columns=5):
-    """Draw every slice with the outlines of truth and prediction, sorted from worst to best Dice."""
-    order = scores.dice.sort_values(na_position="first").index
-    figure, axes = _figure(-(-len(order) // columns), columns, 2.2)
-    for axis, row in zip(np.ravel(axes), order, strict=False):
-        _slice(axis, slices.images[row], f"{_describe(slices.table.iloc[row])}\nDice {scores.dice[row]:.2f}",
-               slices.masks[row], prediction[row], small=True)
-    _legend(figure)
-    return figure
-
-
-def learning_curves(history, mark=True):
-    """Draw loss and Dice of training and validation over the epochs, and mark the lowest validation loss."""
-    figure, axes = _figure(1, 2, 3.2, width=4.6)
-    best = history.val_loss.idxmin() if mark and history.val_loss.notna().any() else None
-    for axis, name, label in ((axes[0], "loss", "Loss"), (axes[1], "dice", "Dice")):
-        axis.plot(history.epoch, history[name], color="0.45", label="training")
-        axis.plot(history.epoch, history[f"val_{name}"], color=PREDICTION, label="validation")
-        if best is not None:
-            axis.axvline(history.epoch[best], color=TRUTH, linestyle=":", label="lowest validation loss")
-        _plain(axis, "Epoch", label)
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes[1].set_ylim(0, 1)
-    axes[0].legend(frameon=False)
-    return figure
-
-
-def dice_by_area(scores):
-    """Draw each slice's Dice against the true cavity's area: small cavities are the hard ones."""
-    figure, axis = _figure(1, 1, 3.6, width=5.5)
-    known = scores.area_true_mm2.notna().all()
-    area = scores.area_true_mm2 / 100 if known else np.arange(len(scores))
-    for phase, marker in (("ED", "o"), ("ES", "^"), ("", "s")):
-        chosen = (scores.phase == phase).to_numpy()
-        if chosen.any():
-            axis.scatter(area[chosen], scores.dice[chosen], marker=marker, s=36, alpha=0.85,
-                         color=PREDICTION if phase == "ES" else TRUTH, label=phase or "phase unknown")
-    _plain(axis, "True cavity area (cm²)" if known else "Slice (its pixel spacing is unknown)", "Dice")
-    axis.set_ylim(-0.02, 1.02)
-    axis.legend(frameon=False, loc="lower right")
-    return figure
+from lvlab.evaluation import METRICS, feature_watcher, masks_of, threshold_curves
+from lvlab.pictures import (
+    DRAWN,
+    INVENTED,
+    MISSED,
+    PREDICTION,
+    TRUTH,
+    blend,
+    describe,
+    draw_slice,
+    error_legend,
+    error_overlay,
+    new_figure,
+    overlay,
+    tidy,
+)
 
 
 def ablation_chart(table):
     """Draw the mean test Dice of each variant of an ablation (one row a training), a dot per seed."""
     means = table.groupby("variant", sort=False).dice_mean.mean()[::-1]
-    figure, axis = _figure(1, 1, 0.3 * len(means) + 0.9, width=7)
+    figure, axis = new_figure(1, 1, 0.3 * len(means) + 0.9, width=7)
     axis.barh(means.index, means, color=TRUTH, alpha=0.6)
     axis.plot(table.dice_mean, table.variant, "o", color=PREDICTION, markersize=4, label="one seed")
-    _plain(axis, "Mean Dice on the test patients", "")
+    tidy(axis, "Mean Dice on the test patients", "")
     axis.set(xlim=(0, 1), ylim=(-0.6, len(means) - 0.4))
     axis.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), borderpad=0)
     return figure
@@ -136,21 +37,21 @@ def ablation_chart(table):
 
 def histograms(before, after):
     """Draw the grey values of an image before and after normalisation."""
-    figure, axes = _figure(1, 2, 2.8, width=4.6)
+    figure, axes = new_figure(1, 2, 2.8, width=4.6)
     for axis, values, label in ((axes[0], before, "Grey value in the file"), (axes[1], after, "Normalised")):
         axis.hist(np.ravel(values), bins=60, color=TRUTH)
         axis.set_yscale("log")
-        _plain(axis, label, "Pixels")
+        tidy(axis, label, "Pixels")
     return figure
 
 
 def class_balance(slices):
     """Draw the share of cavity pixels in each slice: most pixels are background."""
-    figure, axis = _figure(1, 1, 2.8, width=6)
+    figure, axis = new_figure(1, 1, 2.8, width=6)
     share = np.sort(100 * slices.masks.mean(axis=(1, 2, 3)))
     axis.bar(np.arange(len(share)), share, width=1, color=TRUTH)
     axis.axhline(share.mean(), color=PREDICTION, label=f"mean {share.mean():.1f} %")
-    _plain(axis, "Slices, sorted", "Cavity (% of pixels)")
+    tidy(axis, "Slices, sorted", "Cavity (% of pixels)")
     axis.legend(frameon=False)
     return figure
 
@@ -162,13 +63,13 @@ def area_by_level(slices, patient):
     known = area.notna().all()
     area = area if known else chosen.masks.sum((1, 2, 3))
     ordered = chosen.table.level.all()
-    figure, axis = _figure(1, 1, 2.8, width=5.5)
+    figure, axis = new_figure(1, 1, 2.8, width=5.5)
     for phase, colour, line in (("ED", TRUTH, "o-"), ("ES", PREDICTION, "o-"), ("", "0.45", "o")):
         rows = chosen.table[chosen.table.phase == phase].sort_values("level", kind="stable")
         if len(rows):
             place = rows.level if ordered else rows.index + 1
             axis.plot(place, area[rows.index], line, color=colour, label=phase or "phase unknown")
-    _plain(axis, "Level (1 = base)" if ordered else "Slice (its level is unknown)",
+    tidy(axis, "Level (1 = base)" if ordered else "Slice (its level is unknown)",
            "Cavity area (cm²)" if known else "Cavity area (pixels)")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_ylim(bottom=0)
@@ -179,7 +80,7 @@ def area_by_level(slices, patient):
 def similarity(slices):
     """Draw how alike the images are: the correlation of every slice with every other, patients boxed."""
     slices = slices.subset(slices.table.patient.argsort(kind="stable"))
-    figure, axis = _figure(1, 1, 4, width=4.8)
+    figure, axis = new_figure(1, 1, 4, width=4.8)
     picture = axis.imshow(np.corrcoef(slices.images.reshape(len(slices), -1)), cmap="magma", vmin=0, vmax=1)
     for patient in slices.patients():
         rows = np.flatnonzero(slices.table.patient == patient)
@@ -192,7 +93,7 @@ def similarity(slices):
 
 def draw_unet(filters=(32, 64, 128, 256, 512), size=128):
     """Draw the U: a box per level, wider with more filters, lower with fewer pixels."""
-    figure, axis = _figure(1, 1, 4.6, width=9.5)
+    figure, axis = new_figure(1, 1, 4.6, width=9.5)
     depth = len(filters)
     last = 2 * depth - 2
     widths = [0.14 + 0.5 * count / max(filters) for count in filters]
@@ -246,18 +147,18 @@ def slice_view(slices, row, opacity=0.4, prediction=None, show="truth", window=1
     picture = windowed(slices.images[row], window, centre)
     if show == "difference":
         picture = error_overlay(picture, slices.masks[row], prediction[row], opacity)
-        _slice(axis, picture, f"{_describe(slices.table.iloc[row])}, "
+        draw_slice(axis, picture, f"{describe(slices.table.iloc[row])}, "
                f"Dice {metrics.dice(slices.masks[row], prediction[row]):.3f}")
-        _error_legend(figure)
+        error_legend(figure)
         return figure
     truth = slices.masks[row] if slices.masks is not None and show in ("truth", "both") else None
     found = prediction[row] if prediction is not None and show in ("prediction", "both") else None
     for mask, colour in ((truth, TRUTH), (found, PREDICTION)):
         if mask is not None:
-            picture = _blend(picture, mask, colour, opacity)
+            picture = blend(picture, mask, colour, opacity)
     outlines = (truth, found) if opacity > 0 else (None, None)
     size = "" if truth is None else f", cavity {_size(truth, slices.table.iloc[row])}"
-    _slice(axis, picture, _describe(slices.table.iloc[row]) + size, *outlines)
+    draw_slice(axis, picture, describe(slices.table.iloc[row]) + size, *outlines)
     return figure
 
 
@@ -277,11 +178,11 @@ def threshold_view(slices, probability, row, threshold=0.5, curves=None):
     axes[0].imshow(probability[row, ..., 0], cmap="magma", vmin=0, vmax=1)
     if found.any():
         axes[0].contour(found[..., 0], [0.5], colors="white", linewidths=1.2)
-    _slice(axes[0], None, f"Probability; white line: {threshold:.2f}")
-    _slice(axes[1], error_overlay(slices.images[row], truth, found), _describe(slices.table.iloc[row]))
+    draw_slice(axes[0], None, f"Probability; white line: {threshold:.2f}")
+    draw_slice(axes[1], error_overlay(slices.images[row], truth, found), describe(slices.table.iloc[row]))
     _threshold_curves(axes[2], truth, found, threshold,
                       threshold_curves(truth, probability[row]) if curves is None else curves)
-    _error_legend(figure)
+    error_legend(figure)
     return figure
 
 
@@ -292,7 +193,7 @@ def _threshold_curves(axis, truth, found, threshold, curves):
         value = getattr(metrics, name)(truth, found)
         axis.plot(curves.index, curves[name], color=colour, label=f"{name.capitalize()} {value:.2f}")
         axis.plot(threshold, value, "o", color=colour, markersize=5)
-    _plain(axis, "", "")
+    tidy(axis, "", "")
     axis.set(xlim=(0, 1), ylim=(-0.02, 1.02), title=f"Threshold {threshold:.2f}")
     axis.title.set_fontsize(9)
     axis.set_position([0.72, 0.33, 0.26, 0.58])
@@ -308,11 +209,11 @@ def training_progress(history, image, truth, prediction):
     for axis, name, label in ((axes[0], "loss", "Loss"), (axes[1], "dice", "Dice")):
         axis.plot(history.epoch, history[name], ".-", color="0.45", label="training")
         axis.plot(history.epoch, history[f"val_{name}"], ".-", color=PREDICTION, label="validation")
-        _plain(axis, "Epoch", label)
+        tidy(axis, "Epoch", label)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].legend(frameon=False)
     axes[1].set_ylim(0, 1)
-    _slice(axes[2], overlay(image, prediction, PREDICTION),
+    draw_slice(axes[2], overlay(image, prediction, PREDICTION),
            f"Epoch {history.epoch.iloc[-1]:.0f}: Dice {metrics.dice(truth, prediction):.2f} on this slice",
            truth=truth, prediction=prediction)
     return figure
@@ -327,11 +228,11 @@ def feature_maps(run, slices, row, layer, count=16, features=None):
     features = features or feature_watcher(run)(slices.images[row:row + 1])
     maps = features[layer][0]
     figure, axes = _live_figure(2, 4.2)
-    _slice(axes[0], slices.images[row], _describe(slices.table.iloc[row]))
+    draw_slice(axes[0], slices.images[row], describe(slices.table.iloc[row]))
     axes[1].imshow(_mosaic(maps[..., :count]), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     height, width, channels = maps.shape
     shown = f"the first {count} of {channels} maps" if channels > count else f"{channels} map{'s' * (channels > 1)}"
-    _slice(axes[1], None, f"{layer}: {shown}, {height} × {width} pixels each")
+    draw_slice(axes[1], None, f"{layer}: {shown}, {height} × {width} pixels each")
     return figure
 
 
@@ -366,37 +267,10 @@ def contour_comparison(image, truth, prediction, drawn, earlier=()):
     axes[0].legend(handles=list({handle.get_label(): handle for handle in handles}.values()), fontsize=8, ncols=2,
                    loc="lower left", framealpha=0.7)
     network = "" if prediction is None else f", network {metrics.dice(prediction, drawn):.3f}"
-    _slice(axes[0], None, f"Your Dice: expert {metrics.dice(truth, drawn):.3f}{network}")
-    _slice(axes[1], error_overlay(image, truth, drawn), "You against the expert")
-    _error_legend(figure)
+    draw_slice(axes[0], None, f"Your Dice: expert {metrics.dice(truth, drawn):.3f}{network}")
+    draw_slice(axes[1], error_overlay(image, truth, drawn), "You against the expert")
+    error_legend(figure)
     return figure
-
-
-def error_overlay(image, truth, prediction, opacity=0.55):
-    """Colour what was found rightly, missed and invented: float (h, w, 3)."""
-    truth, prediction = truth > 0, prediction > 0
-    picture = overlay(image, truth & prediction, TRUTH, opacity)
-    picture = _blend(picture, truth & ~prediction, MISSED, opacity)
-    return _blend(picture, prediction & ~truth, INVENTED, opacity)
-
-
-def _blend(picture, mask, colour, opacity):
-    if picture.shape[-1] == 1:
-        return overlay(picture, mask, colour, opacity)
-    share = opacity * (mask.reshape(*picture.shape[:2], 1) > 0)
-    return (1 - share) * picture + share * np.array(to_rgb(colour))
-
-
-def _figure(rows, columns, height, width=None):
-    """Return (Figure, axes) that pyplot forgets at once, so that a notebook shows it exactly once."""
-    figure, axes = plt.subplots(rows, columns, figsize=((width or height - 0.2) * columns, height * rows),
-                                layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=0.02)
-    plt.close(figure)
-    if columns * rows > 1 and width is None:
-        for axis in np.ravel(axes):
-            axis.axis("off")
-    return figure, axes
 
 
 def _live_figure(columns, height, left=0.01, bottom=0.02, wspace=0.04):
@@ -405,39 +279,6 @@ def _live_figure(columns, height, left=0.01, bottom=0.02, wspace=0.04):
     figure.subplots_adjust(left=left, right=0.99, bottom=bottom, top=0.91, wspace=wspace)
     plt.close(figure)
     return figure, axes
-
-
-def _slice(axis, image, title="", truth=None, prediction=None, small=False):
-    if image is not None:
-        axis.imshow(np.squeeze(image), cmap="gray", vmin=0, vmax=1)
-    for mask, colour in ((truth, TRUTH), (prediction, PREDICTION)):
-        if mask is not None and np.any(mask):
-            axis.contour(np.squeeze(mask) > 0, [0.5], colors=colour, linewidths=1 if small else 1.4)
-    axis.set_title(title, fontsize=8 if small else 9)
-    axis.axis("off")
-
-
-def _describe(row):
-    return ", ".join(part for part in (row.patient or row["name"], _place(row)) if part)
-
-
-def _place(row):
-    return " ".join(part for part in (row.phase, f"level {row.level}" if row.level else "") if part)
-
-
-def _legend(figure):
-    handles = [plt.Line2D([], [], color=TRUTH), plt.Line2D([], [], color=PREDICTION)]
-    figure.legend(handles, ["ground truth", "prediction"], loc="outside lower center", ncols=2, frameon=False)
-
-
-def _error_legend(figure):
-    handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in (TRUTH, MISSED, INVENTED)]
-    figure.legend(handles, ["right", "missed", "invented"], loc="lower center", ncols=3, frameon=False, fontsize=9)
-
-
-def _plain(axis, xlabel, ylabel):
-    axis.set(xlabel=xlabel, ylabel=ylabel)
-    axis.spines[["top", "right"]].set_visible(False)
 
 
 def _arrow(axis, start, end, colour):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lvlab.anatomy import TISSUES, _drawer, _is_wild, smooth_field
+from lvlab.phantom.anatomy import TISSUES, _drawer, _is_wild, smooth_field
 
 # Balanced steady-state signal relative to blood: usual range, and the range of domain randomisation.
 _SIGNAL = {

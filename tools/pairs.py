@@ -1,6 +1,6 @@
 """Check that every notebook agrees with its .py, was executed in order, and keeps the course's rhythm.
 
-    python tests/pairs.py [FOLDER]
+    python tools/pairs.py [FOLDER]
 
 Prints one line per problem and exits 1; contents are compared, never time stamps.
 """

@@ -1,0 +1,36 @@
+from . import augment as augment
+from . import backend as backend
+from . import commands as commands
+from . import evaluation as evaluation
+from . import metrics as metrics
+from . import phantom as phantom
+from . import pictures as pictures
+from . import recipes as recipes
+from . import slices as slices
+from . import store as store
+from . import teach as teach
+from . import training as training
+from . import unet as unet
+from .evaluation import evaluate as evaluate
+from .evaluation import predict as predict
+from .evaluation import summarise as summarise
+from .metrics import dice as dice
+from .metrics import jaccard as jaccard
+from .metrics import precision as precision
+from .metrics import recall as recall
+from .pictures import show_overlay as show_overlay
+from .recipes import ASSIGNMENT as ASSIGNMENT
+from .recipes import LAB as LAB
+from .slices import centre_crop as centre_crop
+from .slices import normalise as normalise
+from .store.folder import course_folder as course_folder
+from .store.folder import load as load
+from .store.runs import open_run as open_run
+from .store.runs import shipped_run as shipped_run
+from .teach import checks as checks
+from .teach import viewers as viewers
+from .teach import views as views
+from .training import train as train
+from .training import train_or_open as train_or_open
+
+__version__: str

@@ -1,0 +1,6 @@
+"""What the command line does, one file a command."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, submodules=["check", "crossval", "doctor", "report", "segment", "sunnybrook"])

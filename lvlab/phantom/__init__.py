@@ -1,0 +1,7 @@
+"""Synthetic patients: their anatomy, the scanner that sees them, and the course folder made of them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, submodules=["anatomy", "scanner"],
+    submod_attrs={"course": ["course_patient", "level_positions_mm", "random_slices", "write"]})

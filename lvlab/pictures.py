@@ -1,0 +1,182 @@
+"""The pictures of slices, masks and scores. Each function returns a matplotlib Figure and keeps no state."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.ticker import MaxNLocator
+
+from lvlab import metrics
+from lvlab.evaluation import ranked, segment
+
+TRUTH, PREDICTION = "#00b3a4", "#ff7a1a"
+MISSED, INVENTED = "#3b8bff", "#ff3d6e"
+DRAWN = "#ffd400"
+
+
+def overlay(image, mask, colour=TRUTH, opacity=0.4):
+    """Blend a colour into a grey image where the mask is inside.
+
+    image : (h, w) or (h, w, 1) in [0, 1]; mask : the same shape; opacity : 0 hides the mask, 1 the image.
+    Returns float (h, w, 3) in [0, 1].
+    """
+    grey = np.repeat(np.asarray(image, float).reshape(*image.shape[:2], 1), 3, axis=2)
+    share = opacity * (np.asarray(mask).reshape(*image.shape[:2], 1) > 0)
+    return (1 - share) * grey + share * np.array(to_rgb(colour))
+
+
+def show_overlay(slices, run, row):
+    """Draw one slice, its truth and what the run finds in it, side by side. `row` counts from 0."""
+    chosen = slices.subset([row])
+    return triptych(chosen, segment(run, chosen), 0)
+
+
+def triptych(slices, prediction, row, caption=""):
+    """Draw image, ground truth and prediction of one slice, with its Dice."""
+    image, truth, found = slices.images[row], slices.masks[row], prediction[row]
+    figure, axes = new_figure(1, 3, 3.2)
+    draw_slice(axes[0], image, title=describe(slices.table.iloc[row]))
+    draw_slice(axes[1], overlay(image, truth), title="Ground truth", truth=truth)
+    score = metrics.dice(truth, found)
+    draw_slice(axes[2], overlay(image, found, PREDICTION), title=f"Prediction, Dice {score:.3f}",
+           truth=truth, prediction=found)
+    if caption:
+        figure.suptitle(caption, fontsize=12, x=0.01, ha="left")
+    return figure
+
+
+def ranked_triptychs(slices, prediction, scores):
+    """Return {"best": Figure, "median": Figure, "worst": Figure} by Dice."""
+    return {name: triptych(slices, prediction, row, f"{name.capitalize()} of {len(scores)} slices")
+            for name, row in ranked(scores).items()}
+
+
+def show_patient(slices, patient, columns=12):
+    """Draw all slices of one patient from base to apex, phase by phase, with the masks' outlines."""
+    chosen = slices.of_patient(patient)
+    rows = []
+    for phase in sorted(set(chosen.table.phase)):
+        order = chosen.table[chosen.table.phase == phase].sort_values("level", kind="stable").index
+        rows += [order[at:at + columns] for at in range(0, len(order), columns)]
+    figure, axes = new_figure(len(rows), max(map(len, rows)), 1.9)
+    axes = np.reshape(axes, (len(rows), -1))
+    for line, indices in zip(axes, rows, strict=True):
+        for axis, index in zip(line, indices, strict=False):
+            truth = None if chosen.masks is None else chosen.masks[index]
+            draw_slice(axis, chosen.images[index], _place(chosen.table.iloc[index]), truth)
+    order = ": base to apex" if chosen.table.level.any() else ""
+    figure.suptitle(f"{patient or 'Patient unknown'}{order}", fontsize=12, x=0.01, ha="left")
+    return figure
+
+
+def gallery(images, titles=(), masks=None, columns=6):
+    """Draw images (h, w) or (h, w, 1) side by side, each in its own grey range, with their masks' outlines."""
+    figure, axes = new_figure(-(-len(images) // columns), min(columns, len(images)), 2.6 if len(images) > 3 else 3.4)
+    for place, axis in enumerate(np.ravel(axes)[:len(images)]):
+        picture = np.squeeze(images[place])
+        axis.imshow(picture, cmap="gray")
+        title = titles[place] if place < len(titles) else ""
+        draw_slice(axis, None, title, None if masks is None else masks[place])
+    return figure
+
+
+def overlay_grid(slices, prediction, scores, columns=5):
+    """Draw every slice with the outlines of truth and prediction, sorted from worst to best Dice."""
+    order = scores.dice.sort_values(na_position="first").index
+    figure, axes = new_figure(-(-len(order) // columns), columns, 2.2)
+    for axis, row in zip(np.ravel(axes), order, strict=False):
+        draw_slice(axis, slices.images[row], f"{describe(slices.table.iloc[row])}\nDice {scores.dice[row]:.2f}",
+               slices.masks[row], prediction[row], small=True)
+    _legend(figure)
+    return figure
+
+
+def learning_curves(history, mark=True):
+    """Draw loss and Dice of training and validation over the epochs, and mark the lowest validation loss."""
+    figure, axes = new_figure(1, 2, 3.2, width=4.6)
+    best = history.val_loss.idxmin() if mark and history.val_loss.notna().any() else None
+    for axis, name, label in ((axes[0], "loss", "Loss"), (axes[1], "dice", "Dice")):
+        axis.plot(history.epoch, history[name], color="0.45", label="training")
+        axis.plot(history.epoch, history[f"val_{name}"], color=PREDICTION, label="validation")
+        if best is not None:
+            axis.axvline(history.epoch[best], color=TRUTH, linestyle=":", label="lowest validation loss")
+        tidy(axis, "Epoch", label)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[1].set_ylim(0, 1)
+    axes[0].legend(frameon=False)
+    return figure
+
+
+def dice_by_area(scores):
+    """Draw each slice's Dice against the true cavity's area: small cavities are the hard ones."""
+    figure, axis = new_figure(1, 1, 3.6, width=5.5)
+    known = scores.area_true_mm2.notna().all()
+    area = scores.area_true_mm2 / 100 if known else np.arange(len(scores))
+    for phase, marker in (("ED", "o"), ("ES", "^"), ("", "s")):
+        chosen = (scores.phase == phase).to_numpy()
+        if chosen.any():
+            axis.scatter(area[chosen], scores.dice[chosen], marker=marker, s=36, alpha=0.85,
+                         color=PREDICTION if phase == "ES" else TRUTH, label=phase or "phase unknown")
+    tidy(axis, "True cavity area (cm²)" if known else "Slice (its pixel spacing is unknown)", "Dice")
+    axis.set_ylim(-0.02, 1.02)
+    axis.legend(frameon=False, loc="lower right")
+    return figure
+
+
+def error_overlay(image, truth, prediction, opacity=0.55):
+    """Colour what was found rightly, missed and invented: float (h, w, 3)."""
+    truth, prediction = truth > 0, prediction > 0
+    picture = overlay(image, truth & prediction, TRUTH, opacity)
+    picture = blend(picture, truth & ~prediction, MISSED, opacity)
+    return blend(picture, prediction & ~truth, INVENTED, opacity)
+
+
+def blend(picture, mask, colour, opacity):
+    if picture.shape[-1] == 1:
+        return overlay(picture, mask, colour, opacity)
+    share = opacity * (mask.reshape(*picture.shape[:2], 1) > 0)
+    return (1 - share) * picture + share * np.array(to_rgb(colour))
+
+
+def new_figure(rows, columns, height, width=None):
+    """Return (Figure, axes) that pyplot forgets at once, so that a notebook shows it exactly once."""
+    figure, axes = plt.subplots(rows, columns, figsize=((width or height - 0.2) * columns, height * rows),
+                                layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=0.02)
+    plt.close(figure)
+    if columns * rows > 1 and width is None:
+        for axis in np.ravel(axes):
+            axis.axis("off")
+    return figure, axes
+
+
+def draw_slice(axis, image, title="", truth=None, prediction=None, small=False):
+    if image is not None:
+        axis.imshow(np.squeeze(image), cmap="gray", vmin=0, vmax=1)
+    for mask, colour in ((truth, TRUTH), (prediction, PREDICTION)):
+        if mask is not None and np.any(mask):
+            axis.contour(np.squeeze(mask) > 0, [0.5], colors=colour, linewidths=1 if small else 1.4)
+    axis.set_title(title, fontsize=8 if small else 9)
+    axis.axis("off")
+
+
+def describe(row):
+    return ", ".join(part for part in (row.patient or row["name"], _place(row)) if part)
+
+
+def _place(row):
+    return " ".join(part for part in (row.phase, f"level {row.level}" if row.level else "") if part)
+
+
+def _legend(figure):
+    handles = [plt.Line2D([], [], color=TRUTH), plt.Line2D([], [], color=PREDICTION)]
+    figure.legend(handles, ["ground truth", "prediction"], loc="outside lower center", ncols=2, frameon=False)
+
+
+def error_legend(figure):
+    handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in (TRUTH, MISSED, INVENTED)]
+    figure.legend(handles, ["right", "missed", "invented"], loc="lower center", ncols=3, frameon=False, fontsize=9)
+
+
+def tidy(axis, xlabel, ylabel):
+    axis.set(xlabel=xlabel, ylabel=ylabel)
+    axis.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,5 @@
+"""The disk: course folders, DICOM and PNG files, run folders, the shipped weights."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submodules=["files", "folder", "runs"])
