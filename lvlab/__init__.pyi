@@ -1,7 +1,9 @@
 from . import augment as augment
 from . import backend as backend
 from . import commands as commands
+from . import errors as errors
 from . import evaluation as evaluation
+from . import losses as losses
 from . import metrics as metrics
 from . import phantom as phantom
 from . import pictures as pictures
@@ -23,14 +25,18 @@ from .recipes import ASSIGNMENT as ASSIGNMENT
 from .recipes import LAB as LAB
 from .slices import centre_crop as centre_crop
 from .slices import normalise as normalise
+from .store.dicom import read_dicom as read_dicom
 from .store.folder import course_folder as course_folder
 from .store.folder import load as load
+from .store.folder import pair_files as pair_files
+from .store.png import read_mask as read_mask
+from .store.recorded import train as train
+from .store.recorded import train_or_open as train_or_open
 from .store.runs import open_run as open_run
-from .store.runs import shipped_run as shipped_run
+from .store.shipped import shipped_run as shipped_run
 from .teach import checks as checks
 from .teach import viewers as viewers
 from .teach import views as views
-from .training import train as train
-from .training import train_or_open as train_or_open
+from .teach.lesson import open_course as open_course
 
 __version__: str

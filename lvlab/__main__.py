@@ -2,12 +2,14 @@
 
 import argparse
 import contextlib
+import logging
 import os
 import sys
 from pathlib import Path
 
 from lvlab import __version__
-from lvlab.store.files import CourseError, one_line, output
+from lvlab.errors import CourseError
+from lvlab.store.files import one_line, output, remedy
 
 MOST_PATIENTS = 10_000
 
@@ -24,20 +26,20 @@ def phantom(args):
     from lvlab import phantom
 
     if not 1 <= args.patients <= MOST_PATIENTS:
-        raise CourseError(f"--patients is {args.patients}; 1 to {MOST_PATIENTS} are possible")
+        raise CourseError(f"patients is {args.patients}; 1 to {MOST_PATIENTS} are possible", ["patients"])
     phantom.write(output(args.out), args.patients, args.seed, quiet=args.quiet)
     print(f"Wrote {args.patients} phantom patients to {args.out}")
 
 
 def check(args):
     """Audit a course folder."""
-    from lvlab.commands.check import check
+    from lvlab.commands.check import audit
 
-    audit = check(args.folder)
-    print(audit)
+    report = audit(args.folder)
+    print(report)
     if args.quiet:
-        print(*audit.errors, sep="\n", end="\n" * bool(audit.errors), file=sys.stderr)
-    return 1 if audit.errors else 0
+        print(*report.errors, sep="\n", end="\n" * bool(report.errors), file=sys.stderr)
+    return 1 if report.errors else 0
 
 
 def import_sunnybrook(args):
@@ -51,7 +53,8 @@ def import_sunnybrook(args):
 
 def train(args):
     """Train a U-Net on the training/ part of a course folder."""
-    from lvlab.store.folder import check_data, load
+    from lvlab.slices import need_masks
+    from lvlab.store.folder import load
     from lvlab.store.runs import refuse_run
 
     recipe, out = _recipe(args), output(args.out)
@@ -60,14 +63,14 @@ def train(args):
     if len(slices) < 2:
         raise CourseError(f"{args.data}: holds one training pair; at least two are needed, one of them to validate")
     training, validation = slices.split_by_patient(recipe.validation_fraction, args.seed)
-    check_data(training, validation)
-    from lvlab import training as trainer
+    need_masks(training, validation)
+    from lvlab.store import recorded
 
     if args.if_needed:
-        run = trainer.train_or_open(training, validation, recipe, out, seed=args.seed, quiet=args.quiet)
+        run = recorded.train_or_open(training, validation, recipe, out, seed=args.seed, quiet=args.quiet)
     else:
-        run = trainer.train(training, validation, recipe, out, seed=args.seed, resume=args.resume,
-                            overwrite=args.overwrite, quiet=args.quiet)
+        run = recorded.train(training, validation, recipe, out, seed=args.seed, resume=args.resume,
+                             overwrite=args.overwrite, quiet=args.quiet)
     record = run.record
     print(f"Trained {args.recipe} in {record['train_seconds']:.0f} s ({record['precision']}); "
           f"validation Dice {record['val_dice']:.3f} on {len(validation)} slices; run: {out}")
@@ -78,12 +81,11 @@ def evaluate(args):
     from lvlab.store.folder import load
 
     if not args.run and not args.out:
-        raise CourseError("without --run the weights that ship with lvlab are scored; say where with --out DIR")
+        raise CourseError("the weights that ship with lvlab are scored where no run is named; say where to", ["out"])
     run = _run(args)
     out = _folder(args.out) if args.out else run.path
     slices = _test_slices(load(args.data, need=("test",)))
-    from lvlab.commands.report import write_scores
-    from lvlab.evaluation import format_summary
+    from lvlab.commands.report import format_summary, write_scores
 
     _, summary = write_scores(run, slices, out)
     print(format_summary(summary))
@@ -107,8 +109,7 @@ def figures(args):
     run, out = open_run(args.run), _folder(args.out)
     _ = run.history  # refused here if damaged, before TensorFlow is imported
     slices = _test_slices(load(args.data, need=("test",)))
-    from lvlab.commands.report import write_report
-    from lvlab.evaluation import format_summary
+    from lvlab.commands.report import format_summary, write_report
 
     _, summary = write_report(run, slices, out)
     print(format_summary(summary))
@@ -125,12 +126,12 @@ def doctor(args):
 def crossval(args):
     """Cross-validate a recipe by patient, over the training and test patients together."""
     from lvlab.commands import crossval
+    from lvlab.commands.report import format_summary
     from lvlab.store.folder import load
 
-    slices = crossval.everyone(load(args.data))
+    slices = load(args.data).everyone()
     recipe, folds = _recipe(args), args.folds if args.folds == "patient" else _whole_number(args.folds)
     crossval.folds_of(slices, folds)
-    from lvlab.evaluation import format_summary
 
     _, summary = crossval.cross_validate(slices, recipe, _folder(args.out), folds, dict.fromkeys(args.seeds),
                                          args.resume, args.overwrite, args.quiet)
@@ -149,15 +150,16 @@ def _whole_number(text):
     try:
         return int(text)
     except ValueError:
-        raise CourseError(f"--folds is {text!r}; it must be the word patient or a whole number") from None
+        raise CourseError(f"folds is {text!r}; it must be the word patient or a whole number", ["folds"]) from None
 
 
 def _recipe(args):
     from lvlab.recipes import RECIPES
-    from lvlab.store.runs import shipped_run
+    from lvlab.store.shipped import shipped_run
 
     if (args.recipe, args.start) not in RECIPES:
-        raise CourseError(f"--start {args.start}: the recipe {args.recipe} starts from scratch only; use --recipe lab")
+        raise CourseError(f"the recipe {args.recipe} starts from scratch only; choose the recipe lab to start from "
+                          f"{args.start}", ["recipe", "start"])
     if args.start == "phantom":
         shipped_run()
     return RECIPES[args.recipe, args.start]
@@ -165,7 +167,8 @@ def _recipe(args):
 
 def _run(args):
     """Open --run, or else the weights that ship with lvlab."""
-    from lvlab.store.runs import open_run, shipped_run
+    from lvlab.store.runs import open_run
+    from lvlab.store.shipped import shipped_run
 
     return open_run(args.run) if args.run else shipped_run()
 
@@ -248,6 +251,30 @@ def build_parser():
     return parser
 
 
+@contextlib.contextmanager
+def _notes(quiet):
+    """Show lvlab's notes on the standard output, as it is now."""
+    logger, handler = logging.getLogger("lvlab"), logging.StreamHandler(sys.stdout)
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.ERROR if quiet else logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+def _line(error):
+    """Return in one line what a person can put right, with the options that help."""
+    if isinstance(error, CourseError):
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in error.arguments)
+        text = f"{error} ({options})" if options else str(error)
+    else:
+        text = f"{error.filename or 'the output'}: {error.strerror or error}; {remedy(error)}"
+    return f"lvlab: {one_line(' '.join(text.split()))}"
+
+
 def main(argv=None):
     """Run one command; return its exit code: 0, 1 (check found errors) or 2 (an error, told in one line)."""
     args = None
@@ -259,6 +286,7 @@ def main(argv=None):
         with contextlib.ExitStack() as stack:
             if args.quiet:
                 stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
+            stack.enter_context(_notes(args.quiet))
             return args.function(args) or 0
     except SystemExit as leaving:
         return leaving.code or 0
@@ -268,9 +296,7 @@ def main(argv=None):
     except (CourseError, OSError) as error:
         if args and args.verbose:
             raise
-        text = str(error) if isinstance(error, CourseError) else (
-            f"{error.filename or 'the output'}: {error.strerror or error}; free space or name another place")
-        print(f"lvlab: {one_line(' '.join(text.split()))}", file=sys.stderr)
+        print(_line(error), file=sys.stderr)
         return 2
 
 

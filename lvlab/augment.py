@@ -7,7 +7,7 @@ resampling: four separate layers would cost three times as much and blur four ti
 import math
 from dataclasses import dataclass
 
-from lvlab.backend import tf
+import tensorflow as tf
 
 
 @dataclass(frozen=True)

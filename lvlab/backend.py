@@ -1,16 +1,17 @@
-"""Keras and TensorFlow, imported without their start-up chatter, and what this machine does fast."""
+"""What this machine multiplies fast, and an import of TensorFlow without its start-up messages."""
 
 import contextlib
-import gc
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-from lvlab.store.files import CourseError
+from lvlab.errors import CourseError
 
 
 @contextlib.contextmanager
-def _without_stderr():
-    """Silence file descriptor 2: TensorFlow's C++ writes there before any log level applies."""
+def quietly() -> Iterator[None]:
+    """Silence file descriptor 2 for the first `import keras`: TensorFlow writes there before any log level applies."""
     saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
@@ -19,22 +20,10 @@ def _without_stderr():
         os.dup2(saved, 2)
         os.close(saved)
         os.close(nowhere)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # its advice on retracing is for other programs
 
 
-with _without_stderr():
-    import keras
-    import tensorflow as tf
-
-    HAS_GPU = bool(tf.config.list_physical_devices("GPU"))
-
-tf.get_logger().setLevel("ERROR")  # its advice on retracing is for other programs
-
-gc.freeze()  # a million objects that stay for good: walking them would stop a viewer for 0.3 s now and then
-
-__all__ = ["HAS_GPU", "bfloat16_features", "choose_precision", "keras", "tf"]
-
-
-def choose_precision(wanted="auto"):
+def choose_precision(wanted: str = "auto") -> str:
     """Return "bfloat16" or "float32" for `wanted` "auto", "bfloat16" or "float32".
 
     "auto" is bfloat16 only where hardware multiplies it: a GPU, or a CPU with AMX or AVX512-BF16
@@ -46,11 +35,18 @@ def choose_precision(wanted="auto"):
         raise CourseError(f"LVLAB_PRECISION is {wanted!r}; set it to auto, bfloat16 or float32")
     if wanted != "auto":
         return wanted
-    return "bfloat16" if HAS_GPU or bfloat16_features() else "float32"
+    return "bfloat16" if bfloat16_features() or has_gpu() else "float32"
 
 
-def bfloat16_features():
-    """Return the names of the CPU's bfloat16 features, as Linux tells them; empty where there are none."""
+def has_gpu() -> bool:
+    """Tell whether TensorFlow sees a GPU."""
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def bfloat16_features() -> list[str]:
+    """Return the names of the CPU's bfloat16 features, as Linux lists them; empty where there are none."""
     try:
         words = Path("/proc/cpuinfo").read_text().split()
     except OSError:

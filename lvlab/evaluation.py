@@ -1,26 +1,27 @@
-"""Prediction, post-processing, and the score table with its summary."""
-
-import time
+"""Prediction, and the score table with its summary."""
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from lvlab import metrics
-from lvlab.store.files import CourseError
+from lvlab.errors import CourseError
 
-METRICS = ("precision", "recall", "dice", "jaccard")
 THRESHOLDS = np.arange(1, 100) / 100
+BATCH = 20
 
 
 def predict(run, slices):
-    """Return the probability of the cavity in each pixel: float32 (n, h, w, 1) in [0, 1]."""
-    model = run.model
-    size, wanted = slices.images.shape[1], getattr(model, "input_shape", slices.images.shape)[1]
+    """Return the probability of the cavity in each pixel: float32 (n, h, w, 1) in [0, 1].
+
+    run : anything with a Keras `model`, such as a Run. Raises CourseError where the sizes differ.
+    """
+    size, wanted = slices.images.shape[1], run.model.input_shape[1]
     if size != wanted:
         raise CourseError(f"{run.path}: its network takes {wanted} × {wanted} pixels, these slices are {size} × "
                           f"{size}; load them with size={wanted}, or train anew")
-    chunks = [model.predict_on_batch(slices.images[at:at + 20]) for at in range(0, len(slices), 20)]
-    return np.concatenate(chunks)
+    parts = [run.model.predict_on_batch(slices.images[at:at + BATCH]) for at in range(0, len(slices), BATCH)]
+    return np.concatenate(parts)
 
 
 def masks_of(probability, threshold=0.5):
@@ -29,37 +30,8 @@ def masks_of(probability, threshold=0.5):
 
 
 def segment(run, slices):
-    """Return the masks that a run draws by its own recipe: float32 (n, h, w, 1) in {0, 1}."""
-    return masks_of(predict(run, slices), run.recipe["threshold"])
-
-
-def threshold_curves(truth, probability, thresholds=THRESHOLDS):
-    """Return the four metrics of one slice at many thresholds: a DataFrame indexed by threshold.
-
-    truth, probability : (h, w) or (h, w, 1)
-    """
-    found = np.asarray(probability).reshape(1, *truth.shape[:2]) >= np.reshape(thresholds, (-1, 1, 1))
-    truth = np.broadcast_to(np.reshape(truth, (1, *truth.shape[:2])), found.shape)
-    return pd.DataFrame({name: getattr(metrics, name)(truth, found) for name in METRICS},
-                        index=pd.Index(thresholds, name="threshold"))
-
-
-def feature_watcher(run):
-    """Return a function: images (n, h, w, 1) to {layer name: its output (n, h, w, channels), float32}.
-
-    run : a Run or a Keras model. The layers come in the order of the U, from the image to the probability.
-    """
-    from lvlab.backend import keras
-
-    model = getattr(run, "model", run)
-    names = [layer.name for layer in model.layers[1:]]
-    watched = keras.Model(model.inputs, [model.get_layer(name).output for name in names])
-
-    def watch(images):
-        outputs = watched.predict_on_batch(images)
-        return {name: np.asarray(output, np.float32) for name, output in zip(names, outputs, strict=True)}
-
-    return watch
+    """Return the masks that a run predicts at its own recipe's threshold: float32 (n, h, w, 1) in {0, 1}."""
+    return masks_of(predict(run, slices), run.recipe.threshold)
 
 
 def evaluate(run, slices):
@@ -68,7 +40,7 @@ def evaluate(run, slices):
 
 
 def score(slices, prediction):
-    """Return a DataFrame, one row per slice, comparing prediction masks with the ground truth.
+    """Return a DataFrame, one row per slice, comparing predicted masks with the ground truth.
 
     Columns: name, patient, phase, level, precision, recall, dice, jaccard, area_true_mm2,
     area_pred_mm2, flag. Where truth and prediction are both empty the four metrics are NaN and the
@@ -77,7 +49,7 @@ def score(slices, prediction):
     if slices.masks is None:
         raise ValueError("these slices have no ground truth to compare with")
     table = slices.table[["name", "patient", "phase", "level"]].copy()
-    for name in METRICS:
+    for name in metrics.NAMES:
         table[name] = getattr(metrics, name)(slices.masks, prediction)
     spacing = slices.table.row_spacing_mm.to_numpy(), slices.table.col_spacing_mm.to_numpy()
     table["area_true_mm2"] = metrics.area_mm2(slices.masks, *spacing)
@@ -97,7 +69,7 @@ def summarise(scores):
     """
     counted = scores[scores.dice.notna()]
     result = {"n": len(scores), "both_empty": len(scores) - len(counted)}
-    for name in METRICS:
+    for name in metrics.NAMES:
         values = counted[name].to_numpy(float)
         result[name] = {key: float(of(values)) if len(values) else float("nan") for key, of in _STATISTICS.items()}
     result["names"] = {key: scores.name[row] for key, row in ranked(scores).items()}
@@ -116,34 +88,41 @@ def ranked(scores):
 
 
 def confidence_interval(scores, metric="dice", level=0.95, draws=2000, seed=0):
-    """Return the (low, high) bootstrap interval of a metric's mean, slices drawn with replacement.
+    """Return the (low, high) bootstrap percentile interval of a metric's mean, slices drawn with replacement.
 
     Slices of one patient resemble one another, so the true interval is wider still. Efron 1979,
     doi:10.1214/aos/1176344552.
     """
     values = scores[metric].dropna().to_numpy()
-    chosen = np.random.default_rng(seed).integers(0, len(values), (draws, len(values)))
-    tail = (1 - level) / 2
-    low, high = np.quantile(values[chosen].mean(1), [tail, 1 - tail])
-    return float(low), float(high)
+    interval = stats.bootstrap((values,), np.mean, n_resamples=draws, confidence_level=level, method="percentile",
+                               rng=np.random.default_rng(seed)).confidence_interval
+    return float(interval.low), float(interval.high)
 
 
-def score_run(run, slices):
-    """Evaluate and time: return (score table, summary with times, recipe, versions, fingerprint)."""
-    from lvlab.store.runs import versions
+def threshold_curves(truth, probability, thresholds=THRESHOLDS):
+    """Return the four metrics of one slice at many thresholds: a DataFrame indexed by threshold.
 
-    run.model.predict_on_batch(slices.images[:1])
-    before = time.perf_counter()
-    prediction = segment(run, slices)
-    seconds = time.perf_counter() - before
-    table = score(slices, prediction)
-    summary = {**summarise(table), "train_seconds": run.record.get("train_seconds"), "predict_seconds": seconds,
-               "recipe": run.recipe, "seed": run.record.get("seed"), "versions": versions(),
-               "data_fingerprint": slices.fingerprint()}
-    return table, summary
+    truth, probability : (h, w) or (h, w, 1)
+    """
+    predicted = np.asarray(probability).reshape(1, *truth.shape[:2]) >= np.reshape(thresholds, (-1, 1, 1))
+    truth = np.broadcast_to(np.reshape(truth, (1, *truth.shape[:2])), predicted.shape)
+    return pd.DataFrame({name: getattr(metrics, name)(truth, predicted) for name in metrics.NAMES},
+                        index=pd.Index(thresholds, name="threshold"))
 
 
-def format_summary(summary):
-    """Return the summary as a small table of text, for the command line."""
-    rows = pd.DataFrame({name: summary[name] for name in METRICS}).T
-    return f"n = {summary['n']} slices\n{rows.round(3).to_string()}"
+def feature_watcher(run):
+    """Return a function: images (n, h, w, 1) to {layer name: its output (n, h, w, channels), float32}.
+
+    run : a Run or a Keras model. The layers come in the order of the U, from the image to the probability.
+    """
+    import keras
+
+    model = getattr(run, "model", run)
+    names = [layer.name for layer in model.layers[1:]]
+    watched = keras.Model(model.inputs, [model.get_layer(name).output for name in names])
+
+    def watch(images):
+        outputs = watched.predict_on_batch(images)
+        return {name: np.asarray(output, np.float32) for name, output in zip(names, outputs, strict=True)}
+
+    return watch

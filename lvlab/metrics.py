@@ -8,29 +8,31 @@ only one of them empty gives 0.
 
 import numpy as np
 
+NAMES = ("precision", "recall", "dice", "jaccard")
+
 
 def precision(truth, prediction):
     """Return |A∩B| / |B|: the share of the predicted pixels that are right."""
-    hit, inside, marked = _counts(truth, prediction)
-    return _ratio(hit, marked, inside + marked)
+    hit, inside, predicted = _counts(truth, prediction)
+    return _ratio(hit, predicted, inside + predicted)
 
 
 def recall(truth, prediction):
     """Return |A∩B| / |A|: the share of the true pixels that were found."""
-    hit, inside, marked = _counts(truth, prediction)
-    return _ratio(hit, inside, inside + marked)
+    hit, inside, predicted = _counts(truth, prediction)
+    return _ratio(hit, inside, inside + predicted)
 
 
 def dice(truth, prediction):
     """Return the Dice coefficient 2|A∩B| / (|A|+|B|). Dice 1945, doi:10.2307/1932409."""
-    hit, inside, marked = _counts(truth, prediction)
-    return _ratio(2 * hit, inside + marked, inside + marked)
+    hit, inside, predicted = _counts(truth, prediction)
+    return _ratio(2 * hit, inside + predicted, inside + predicted)
 
 
 def jaccard(truth, prediction):
     """Return the Jaccard index |A∩B| / |A∪B|. Jaccard 1912, doi:10.1111/j.1469-8137.1912.tb05611.x."""
-    hit, inside, marked = _counts(truth, prediction)
-    return _ratio(hit, inside + marked - hit, inside + marked)
+    hit, inside, predicted = _counts(truth, prediction)
+    return _ratio(hit, inside + predicted - hit, inside + predicted)
 
 
 def area_mm2(mask, row_spacing_mm, col_spacing_mm):

@@ -1,6 +1,31 @@
 """How to train: a `Recipe` says everything that shapes the weights, as plain values."""
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from lvlab.errors import CourseError
+
+CHOICES = {
+    "kernel_initializer": ("glorot_uniform", "glorot_normal", "he_uniform", "he_normal"),
+    "loss": ("dice", "dice_bce"),
+    "schedule": ("constant", "cosine"),
+    "augmentation": ("none", "gentle", "full", "strong"),
+    "precision": ("auto", "bfloat16", "float32"),
+    "keep": ("best", "last"),
+    "start": ("scratch", "phantom"),
+}
+#: Least and greatest value of each number; a learning rate of 1 or 10,000 filters are slips of the finger.
+RANGES = {
+    "learning_rate": (1e-7, 1.0),
+    "batch_size": (1, 1024),
+    "epochs": (1, 100_000),
+    "passes": (1, 10_000),
+    "validation_fraction": (0.01, 0.99),
+    "blend": (0.0, 1.0),
+    "threshold": (1e-6, 1 - 1e-6),
+}
+MOST_FILTERS, MOST_LEVELS = 4096, 8
 
 
 @dataclass(frozen=True)
@@ -41,9 +66,45 @@ class Recipe:
     threshold: float = 0.5
     start: str = "scratch"
 
-    def as_dict(self):
+    def __post_init__(self):
+        """Raise CourseError, naming the choices, where a value cannot be meant."""
+        object.__setattr__(self, "filters", _filters(self.filters))
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise CourseError(f"recipe: {name} is {getattr(self, name)!r}; choose one of {', '.join(choices)}")
+        for name, (least, most) in RANGES.items():
+            value = getattr(self, name)
+            whole = isinstance(least, int)
+            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not (
+                    least <= value <= most):
+                kind = "a whole number" if whole else "a number"
+                raise CourseError(f"recipe: {name} is {value!r}; it must be {kind} from {least:g} to {most:g}")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Recipe":
+        """Return the recipe that `as_dict` gave, read back from JSON; what an older file lacks has its default.
+
+        Raises CourseError where an entry is unknown or its value cannot be meant.
+        """
+        unknown = sorted(values.keys() - {field.name for field in fields(cls)})
+        if unknown:
+            raise CourseError(f"recipe: {', '.join(unknown)} is not known to this version of lvlab; open it with the "
+                              "version that wrote it")
+        return cls(**{"name": "unnamed", **values})
+
+    def as_dict(self) -> dict[str, Any]:
         """Return the recipe as plain values, for JSON."""
-        return asdict(self)
+        return {**asdict(self), "filters": list(self.filters)}
+
+
+def _filters(filters):
+    """Return the filters as a tuple, or raise."""
+    levels = tuple(filters) if isinstance(filters, list | tuple) else ()
+    if not 1 <= len(levels) <= MOST_LEVELS or not all(
+            isinstance(count, int) and 1 <= count <= MOST_FILTERS for count in levels):
+        raise CourseError(f"recipe: filters is {filters!r}; it must be 1 to {MOST_LEVELS} whole numbers, one a level, "
+                          f"each from 1 to {MOST_FILTERS}")
+    return levels
 
 
 ASSIGNMENT = Recipe("assignment")

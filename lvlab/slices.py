@@ -1,11 +1,15 @@
 """The data type of the course, `SliceSet`, and pure array work on slices."""
 
 import hashlib
+import logging
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
+from lvlab.errors import CourseError
+
+notes = logging.getLogger(__name__)
 SIZE = 128
 COLUMNS = ["name", "patient", "phase", "level", "row_spacing_mm", "col_spacing_mm", "slice_thickness_mm",
            "crop"]
@@ -64,8 +68,8 @@ class SliceSet:
         validation = np.zeros(len(self), bool)
         names = self.patients()
         if len(names) < 2:
-            print("All slices seem to be of one patient: split in two contiguous blocks. "
-                  "The validation score will be optimistic.")
+            notes.warning("All slices seem to be of one patient: split in two contiguous blocks. "
+                          "The validation score will be optimistic.")
             validation[-min(len(self) - 1, max(1, round(fraction * len(self)))):] = True
         else:
             wanted = fraction * len(self)
@@ -90,6 +94,15 @@ def concatenate(first, second):
     masks = None if first.masks is None else np.concatenate([first.masks, second.masks])
     return SliceSet(np.concatenate([first.images, second.images]), masks,
                     pd.concat([first.table, second.table], ignore_index=True))
+
+
+def need_masks(training, validation):
+    """Raise CourseError where there is nothing to learn from or to validate on."""
+    for name, slices in (("training", training), ("validation", validation)):
+        if slices is None or len(slices) == 0 or slices.masks is None:
+            raise CourseError(f"the {name} slices are missing or have no masks; check the course folder")
+    if not training.masks.any():
+        raise CourseError("every training mask is empty inside the crop; check the course folder")
 
 
 def normalise(image, low=5, high=95):
@@ -131,9 +144,10 @@ def uncrop(mask, corner, shape):
 
 
 def filled(vertices, shape):
-    """Return the float32 mask (h, w, 1) of the pixels whose centres lie inside a polygon.
+    """Return the float32 mask (h, w, 1) of the pixels whose centres lie inside a polygon or on its line.
 
-    vertices : (n, 2) of x, y in pixels, pixel centres at whole numbers; fewer than three enclose nothing
+    vertices : (n, 2) of x, y in pixels. The convention of this course: the first pixel's centre is (0, 0), so its
+    area reaches from -0.5 to 0.5, as matplotlib draws it. Fewer than three vertices enclose nothing.
     """
     from skimage.draw import polygon2mask
 

@@ -1,11 +1,15 @@
 """The U-Net, and nothing but the network. Ronneberger et al. 2015, doi:10.1007/978-3-319-24574-4_28."""
 
-from lvlab.backend import keras
+import keras
+from keras import layers
 
-layers = keras.layers
 
-
-def unet(filters=(32, 64, 128, 256, 512), size=128, kernel_initializer="glorot_uniform", precision="float32"):
+def unet(
+    filters: tuple[int, ...] = (32, 64, 128, 256, 512),
+    size: int = 128,
+    kernel_initializer: str = "glorot_uniform",
+    precision: str = "float32",
+) -> keras.Model:
     """Build a U-Net: image (n, size, size, 1) in, probability of the cavity (n, size, size, 1) out.
 
     filters : filters of each level from the top down; `size` must be divisible by 2 ** (levels - 1)
@@ -34,4 +38,3 @@ def unet(filters=(32, 64, 128, 256, 512), size=128, kernel_initializer="glorot_u
         x = double_convolution(x, count, f"join{level}")
     probability = layers.Conv2D(1, 1, activation="sigmoid", dtype="float32", name="probability")(x)
     return keras.Model(image, probability, name="unet")
-

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 import lvlab
 from lvlab import phantom
 from lvlab.commands import crossval
+from lvlab.errors import CourseError
 from lvlab.recipes import LAB, LAB_FROM_PHANTOM
-from lvlab.store import runs
-from lvlab.store.files import CourseError
+from lvlab.store import runs, shipped
 from tests.test_slices import made_of
 from tools.pretraining import phantom_slices
 
@@ -33,10 +33,10 @@ def test_one_patient_cannot_be_cross_validated():
         crossval.folds_of(made_of("aaa"))
 
 
-def test_cross_validation_scores_every_slice_once_a_seed_and_resumes(phantom_folder, tmp_path, capsys):
+def test_cross_validation_scores_every_slice_once_a_seed_and_resumes(phantom_folder, tmp_path, caplog):
     course = lvlab.load(phantom_folder)
     tiny = replace(LAB, filters=(2, 4), epochs=1, passes=1)
-    slices = crossval.everyone(course)
+    slices = course.everyone()
     table, summary = crossval.cross_validate(slices, tiny, tmp_path / "cv", folds=2, quiet=True)
     assert sorted(table.name) == sorted(slices.table.name) and summary["n"] == len(slices)
     assert (tmp_path / "cv" / "seed0-fold-1" / "model.keras").exists()
@@ -45,9 +45,9 @@ def test_cross_validation_scores_every_slice_once_a_seed_and_resumes(phantom_fol
         assert not set(group) & {*record["training_patients"], *record["validation_patients"]}
     with pytest.raises(CourseError, match="already exists"):
         crossval.cross_validate(slices, tiny, tmp_path / "cv", folds=2)
-    capsys.readouterr()
+    caplog.set_level("INFO", "lvlab")
     again, _ = crossval.cross_validate(slices, tiny, tmp_path / "cv", folds=2, resume=True, quiet=True)
-    assert capsys.readouterr().out.count("opened") == 2
+    assert caplog.text.count("opened") == 2
     np.testing.assert_allclose(again.dice, table.dice)
 
 
@@ -60,20 +60,20 @@ def test_phantom_slices_made_on_all_cores_equal_those_made_in_one_but_for_a_roun
 
 
 def test_shipped_weights_start_a_training_and_were_made_on_phantoms_only():
-    record = runs.shipped_run().record
+    record = shipped.shipped_run().record
     assert record["recipe"]["name"] == "phantom" and record["versions"] and record["data_fingerprint"]
-    assert (runs.SHIPPED / runs.WEIGHTS).stat().st_size < 8e6
-    assert sum(array.size for array in runs.shipped_weights(LAB_FROM_PHANTOM)) == record["parameters"]
+    assert (shipped.SHIPPED / runs.WEIGHTS).stat().st_size < 8e6
+    assert sum(array.size for array in shipped.start_weights(LAB_FROM_PHANTOM)) == record["parameters"]
     with pytest.raises(CourseError, match="start from scratch"):
-        runs.shipped_weights(replace(LAB_FROM_PHANTOM, filters=(4, 8)))
+        shipped.start_weights(replace(LAB_FROM_PHANTOM, filters=(4, 8)))
 
 
 def test_shipped_weights_find_the_ventricle_of_phantoms_they_never_saw(phantom_folder):
-    scores = lvlab.evaluate(runs.shipped_run(), lvlab.load(phantom_folder).test)
+    scores = lvlab.evaluate(shipped.shipped_run(), lvlab.load(phantom_folder).test)
     assert scores.dice.mean() > 0.85
 
 
 @pytest.mark.real
 def test_shipped_weights_find_the_ventricle_of_real_patients(real_folder):
-    scores = lvlab.evaluate(runs.shipped_run(), crossval.everyone(lvlab.load(real_folder)))
+    scores = lvlab.evaluate(shipped.shipped_run(), lvlab.load(real_folder).everyone())
     assert scores.dice.mean() >= 0.90 and (scores.dice < 0.5).sum() <= 1

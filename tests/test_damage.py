@@ -1,5 +1,6 @@
 """A damaged run folder is refused with a reason, and nothing in it is ever executed."""
 
+import io
 import json
 import pickle
 import shutil
@@ -8,15 +9,15 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
+import keras
 import numpy as np
 import pytest
 
 import lvlab
-from lvlab import training
 from lvlab.__main__ import main
-from lvlab.backend import keras
-from lvlab.store import runs
-from lvlab.store.files import CourseError
+from lvlab.errors import CourseError
+from lvlab.store import progress, recorded, runs
 from tests import samples
 
 TINY = replace(lvlab.LAB, filters=(2, 4), batch_size=4, epochs=2, passes=1, augmentation="none", precision="float32")
@@ -35,11 +36,11 @@ def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("damage")
     slices = lvlab.load(samples.course(place / "course", pairs=5)).training
     split = slices.split_by_patient(0.3)
-    training.train(*split, TINY, place / "run", quiet=True)
+    recorded.train(*split, TINY, place / "run", quiet=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "write_csv", _stop)
+        patch.setattr(recorded, "write_csv", _stop)
         with pytest.raises(Stop):
-            training.train(*split, TINY, place / "half", quiet=True)
+            recorded.train(*split, TINY, place / "half", quiet=True)
     return place, split
 
 
@@ -85,18 +86,63 @@ def pickled(path):
 DAMAGE = {"halved": halve, "empty": lambda path: path.write_bytes(b""), "text": lambda path: path.write_text("hello"),
           "a pickle": lambda path: path.write_bytes(pickle.dumps(Trap()))}
 MODEL_DAMAGE = {**DAMAGE, "weights cut": spoil_weights, "a lambda": with_lambda, "another network": another_network}
-PROGRESS_DAMAGE = {**DAMAGE, "pickled arrays": pickled}
+ARRAYS_DAMAGE = {**DAMAGE, "pickled arrays": pickled}
+WEIGHTS_DAMAGE = {**ARRAYS_DAMAGE,
+                  "other shapes": lambda path: progress.save_arrays(path, **{"weights/000": np.ones(3)}),
+                  "no weights": lambda path: progress.save_arrays(path, other=np.ones(3))}
+
+
+def refused(run, place, tmp_path, capsys):
+    """Evaluate a run, see it refused in one line and nothing written, and return the line."""
+    arguments = ["evaluate", "--data", str(place[0] / "course"), "--run", str(run), "--out", str(tmp_path / "new")]
+    assert main(arguments) == 2
+    line, = capsys.readouterr().err.splitlines()
+    assert not (tmp_path / "new").exists() and "from a copy" in line and "overwrite" not in line
+    return line
+
+
+@pytest.mark.parametrize("damage", WEIGHTS_DAMAGE)
+def test_damaged_weights_are_refused(place, tmp_path, capsys, damage):
+    run = shutil.copytree(place[0] / "run", tmp_path / "run")
+    WEIGHTS_DAMAGE[damage](run / runs.WEIGHTS)
+    line = refused(run, place, tmp_path, capsys)
+    assert f"{run / runs.WEIGHTS}: is damaged" in line or "is not the U-Net of its recipe.json" in line
+
+
+@pytest.fixture
+def old_run(place, tmp_path):
+    """A run as lvlab 0.1 wrote it: its only weights are in model.keras."""
+    run = shutil.copytree(place[0] / "run", tmp_path / "run")
+    (run / runs.WEIGHTS).unlink()
+    return run
+
+
+def test_a_run_of_before_lvlab_0_2_opens_with_the_same_weights(place, old_run):
+    new = runs.open_run(place[0] / "run").model.get_weights()
+    for one, other in zip(new, runs.open_run(old_run).model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("damage", MODEL_DAMAGE)
-def test_a_damaged_network_is_refused(place, tmp_path, capsys, damage):
-    run = shutil.copytree(place[0] / "run", tmp_path / "run")
-    MODEL_DAMAGE[damage](run / runs.MODEL)
-    data = str(place[0] / "course")
-    assert main(["evaluate", "--data", data, "--run", str(run), "--out", str(tmp_path / "new")]) == 2
-    line, = capsys.readouterr().err.splitlines()
-    assert f"{run / runs.MODEL}: is damaged or not the U-Net of its recipe.json" in line and "--overwrite" in line
-    assert not (tmp_path / "new").exists()
+def test_a_damaged_archive_of_an_old_run_is_refused_and_no_class_in_it_made(place, old_run, tmp_path, capsys, damage):
+    MODEL_DAMAGE[damage](old_run / runs.MODEL)
+    line = refused(old_run, place, tmp_path, capsys)
+    assert f"{old_run / runs.MODEL}: " in line
+
+
+def test_an_archive_that_points_to_another_file_is_refused(place, old_run, tmp_path, capsys):
+    (tmp_path / "secret.h5").write_bytes(b"")
+    with zipfile.ZipFile(old_run / runs.MODEL) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    stored = io.BytesIO(parts["model.weights.h5"])
+    with h5py.File(stored, "a") as file:
+        del file["layers/conv2d/vars/0"]
+        file["layers/conv2d/vars/0"] = h5py.ExternalLink(str(tmp_path / "secret.h5"), "/x")
+    parts["model.weights.h5"] = stored.getvalue()
+    with zipfile.ZipFile(old_run / runs.MODEL, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    assert "its weights cannot be read (written by Keras " in refused(old_run, place, tmp_path, capsys)
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -105,49 +151,50 @@ def test_a_damaged_history_is_refused(place, tmp_path, damage):
     DAMAGE[damage](run / runs.HISTORY)
     if damage == "halved":
         (run / runs.HISTORY).write_text("epoch,loss\n1,")
-    with pytest.raises(CourseError, match="cannot be read; train again"):
+    with pytest.raises(CourseError, match="restore it from a copy"):
         _ = runs.open_run(run).history
 
 
-@pytest.mark.parametrize("damage", PROGRESS_DAMAGE)
+@pytest.mark.parametrize("damage", ARRAYS_DAMAGE)
 def test_damaged_progress_is_refused(place, tmp_path, damage):
     half = shutil.copytree(place[0] / "half", tmp_path / "half")
-    PROGRESS_DAMAGE[damage](half / runs.PROGRESS)
-    with pytest.raises(CourseError, match=r"progress.npz: is damaged; train again with --overwrite"):
-        training.train(*place[1], TINY, half, resume=True, quiet=True)
+    ARRAYS_DAMAGE[damage](half / runs.PROGRESS)
+    with pytest.raises(CourseError, match=r"progress.npz: is damaged; restore it"):
+        recorded.train(*place[1], TINY, half, resume=True, quiet=True)
 
 
 @pytest.mark.parametrize("spoilt", ["weights", "best", "optimizer", "rows", "best_loss"])
 def test_progress_with_a_part_missing_or_misshapen_is_refused(place, tmp_path, spoilt):
     half = shutil.copytree(place[0] / "half", tmp_path / "half")
-    stored = runs.load_progress(half / runs.PROGRESS)
+    stored = progress.load_arrays(half / runs.PROGRESS)
     first = next(key for key in stored if key.startswith(spoilt))
     for changed in ({key: value for key, value in stored.items() if key != first}, {**stored, first: np.zeros((2, 2))}):
-        runs.save_progress(half / runs.PROGRESS, **changed)
+        progress.save_arrays(half / runs.PROGRESS, **changed)
         with pytest.raises(CourseError, match=r"progress.npz: is damaged"):
-            training.train(*place[1], TINY, half, resume=True, quiet=True)
+            recorded.train(*place[1], TINY, half, resume=True, quiet=True)
 
 
 def test_progress_of_another_recipe_or_data_is_refused(place, tmp_path):
     half = shutil.copytree(place[0] / "half", tmp_path / "half")
     with pytest.raises(CourseError, match="was begun with another recipe, seed, precision or data"):
-        training.train(*place[1], TINY, half, seed=5, resume=True, quiet=True)
+        recorded.train(*place[1], TINY, half, seed=5, resume=True, quiet=True)
 
 
 def test_resume_goes_on_after_the_last_epoch_and_clears_what_a_kill_left(place, tmp_path):
     half = shutil.copytree(place[0] / "half", tmp_path / "half")
     (half / ".writing-abc.npz").write_bytes(b"half written")
-    run = training.train(*place[1], TINY, half, resume=True, quiet=True)
+    run = recorded.train(*place[1], TINY, half, resume=True, quiet=True)
     assert list(run.history.epoch) == [1, 2]
-    assert {path.name for path in half.iterdir()} == {"model.keras", "recipe.json", "history.csv", "logs"}
+    assert {path.name for path in half.iterdir()} == {
+        "weights.npz", "model.keras", "recipe.json", "history.csv", "logs"}
 
 
 def test_killed_between_the_network_and_the_end_resumes_to_the_end(place, tmp_path):
     run = shutil.copytree(place[0] / "half", tmp_path / "run")
-    training.train(*place[1], TINY, run, resume=True, quiet=True)
+    recorded.train(*place[1], TINY, run, resume=True, quiet=True)
     first = runs.open_run(run).model.get_weights()
     shutil.copy(place[0] / "half" / runs.PROGRESS, run / runs.PROGRESS)
-    training.train(*place[1], TINY, run, resume=True, quiet=True)
+    recorded.train(*place[1], TINY, run, resume=True, quiet=True)
     again = runs.open_run(run).model.get_weights()
     assert all(np.allclose(a, b, atol=0.05) for a, b in zip(first, again, strict=True))
 

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lvlab import evaluation, pictures
+from lvlab import evaluation, metrics, pictures
 from lvlab.teach import views
 
 
 def scores_of(dice):
-    return pd.DataFrame({"name": [f"s{i}" for i in range(len(dice))], **{m: dice for m in evaluation.METRICS}})
+    return pd.DataFrame({"name": [f"s{i}" for i in range(len(dice))], **{m: dice for m in metrics.NAMES}})
 
 
 def test_score_has_the_promised_columns_and_flags(slices, prediction):

@@ -18,8 +18,8 @@ from pydicom.uid import (
 import lvlab
 from lvlab import slices
 from lvlab.commands.segment import gather
+from lvlab.errors import CourseError
 from lvlab.store import folder
-from lvlab.store.files import CourseError
 from tests import samples
 
 PIXELS, DISC = samples.picture()
@@ -135,7 +135,7 @@ def test_senseless_or_missing_spacing_is_nan(tmp_path, tags):
     assert np.isnan(image.row_spacing_mm)
 
 
-def test_secondary_capture_without_geometry_works_and_says_so_once(tmp_path, capsys):
+def test_secondary_capture_without_geometry_works_and_says_so_once(tmp_path, caplog):
     for part, masks in (("training", "training"), ("test", "test/GT")):
         for number in range(3):
             pixels = (samples.picture(number)[0] // 4).astype(np.uint8)
@@ -147,7 +147,7 @@ def test_secondary_capture_without_geometry_works_and_says_so_once(tmp_path, cap
     assert len(course.training) == 3
     assert course.training.table[["row_spacing_mm", "slice_thickness_mm"]].isna().all(None)
     assert set(course.training.table.patient) == {""}
-    assert capsys.readouterr().out.count("3 of 3 slices have no pixel spacing") == 2
+    assert caplog.text.count("3 of 3 slices have no pixel spacing") == 2
 
 
 @pytest.mark.parametrize("shape", [(90, 100), (128, 128), (140, 200), (60, 300), (129, 131)])

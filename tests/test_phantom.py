@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lvlab import phantom
+from lvlab.errors import CourseError
 from lvlab.phantom.anatomy import GROUPS, cavity_volume_ml, chamber, render, sample_anatomy
 from lvlab.phantom.course import FRAME, _test_patients
 from lvlab.phantom.scanner import acquire, sample_scanner
-from lvlab.store.files import CourseError
 
 anatomies = st.builds(lambda seed, *kind: sample_anatomy(np.random.default_rng(seed), *kind),
                       st.integers(0, 10_000), st.sampled_from(["realistic", "wild"]), st.sampled_from(GROUPS))

@@ -51,10 +51,10 @@ def test_split_never_puts_a_patient_on_both_sides(patients, fraction, seed):
         assert not set(rest.patients()) & set(validation.patients())
 
 
-def test_one_patient_is_split_in_contiguous_blocks_and_says_so(capsys):
+def test_one_patient_is_split_in_contiguous_blocks_and_says_so(caplog):
     rest, validation = made_of([""] * 10).split_by_patient(0.2)
     assert [len(rest), len(validation)] == [8, 2] and validation.table.name.tolist() == ["-8", "-9"]
-    assert "one patient" in capsys.readouterr().out
+    assert "one patient" in caplog.text
 
 
 def test_fingerprint_sees_a_pixel_a_mask_and_a_name():

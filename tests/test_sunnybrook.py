@@ -12,8 +12,8 @@ import lvlab
 from lvlab import metrics
 from lvlab.__main__ import main
 from lvlab.commands import sunnybrook
+from lvlab.errors import CourseError
 from lvlab.store import folder
-from lvlab.store.files import CourseError
 from tests import samples
 
 

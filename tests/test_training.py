@@ -4,19 +4,23 @@ import json
 import shutil
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lvlab
 from lvlab import evaluation, metrics
-from lvlab.augment import augment
-from lvlab.backend import choose_precision, keras, tf
-from lvlab.recipes import ASSIGNMENT, LAB
-from lvlab.store import runs
-from lvlab.store.files import CourseError
-from lvlab.training import LOSSES, slice_dice, soft_dice_loss, train, train_or_open
+from lvlab.augment import STRENGTHS, augment
+from lvlab.backend import choose_precision
+from lvlab.errors import CourseError
+from lvlab.losses import LOSSES, slice_dice, soft_dice_loss
+from lvlab.recipes import ASSIGNMENT, CHOICES, LAB, Recipe
+from lvlab.store import recorded, runs, shipped
+from lvlab.store.recorded import train, train_or_open
+from lvlab.training import build, fit
 from lvlab.unet import unet
 
 TINY = replace(LAB, filters=(4, 8, 16), batch_size=4, epochs=3, passes=2)
@@ -92,7 +96,8 @@ def test_augmentation_moves_image_and_mask_alike_and_repeats_with_its_seed(data)
 
 def test_training_learns_and_leaves_a_whole_run_folder(run, data):
     assert run.history.loss.iloc[-1] < run.history.loss.iloc[0]
-    assert {path.name for path in run.path.iterdir()} == {"model.keras", "recipe.json", "history.csv", "logs"}
+    assert {path.name for path in run.path.iterdir()} == {
+        "weights.npz", "model.keras", "recipe.json", "history.csv", "logs"}
     assert run.record["versions"]["tensorflow"] and run.record["data_fingerprint"] and run.record["seed"] == 0
     assert set(run.record["training_patients"]).isdisjoint(run.record["validation_patients"])
     assert list((run.path / "logs").rglob("*tfevents*"))
@@ -102,6 +107,37 @@ def test_the_same_seed_gives_the_same_weights(run, data, tmp_path):
     again = train(*data[:2], TINY, tmp_path / "again", quiet=True)
     for one, other in zip(run.model.get_weights(), again.model.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_fit_without_a_folder_gives_what_the_recorded_training_keeps(run, data):
+    model = build(TINY)
+    history = fit(model, *data[:2], TINY)
+    np.testing.assert_allclose(history.loss, run.history.loss, rtol=1e-3)
+    for one, other in zip(model.get_weights(), run.model.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("slip", [
+    {"loss": "dise"}, {"schedule": "cosin"}, {"start": "fantom"}, {"augmentation": "strongest"}, {"keep": "bests"},
+    {"precision": "float16"}, {"kernel_initializer": "henormal"}, {"filters": (16, 0)}, {"filters": 16},
+    {"threshold": float("nan")}, {"epochs": 0}, {"batch_size": 2.5}, {"learning_rate": -1e-3}, {"blend": 1.5}], ids=str)
+def test_a_recipe_refuses_a_slip_at_once_and_names_what_is_possible(slip):
+    with pytest.raises(CourseError, match=f"recipe: {next(iter(slip))} is .*; (choose one of|it must be)"):
+        replace(LAB, **slip)
+
+
+def test_a_recipe_comes_back_from_its_file_and_an_older_one_has_the_defaults():
+    stored = json.loads(json.dumps(LAB.as_dict()))
+    assert Recipe.from_dict(stored) == LAB
+    del stored["blend"]
+    assert Recipe.from_dict(stored).blend == 1
+    with pytest.raises(CourseError, match="depth is not known to this version"):
+        Recipe.from_dict({**stored, "depth": 3})
+
+
+def test_every_choice_of_a_recipe_has_its_part():
+    assert set(CHOICES["loss"]) == set(LOSSES) and set(CHOICES["augmentation"]) == {"none", *STRENGTHS}
+    assert all(keras.initializers.get(name) for name in CHOICES["kernel_initializer"])
 
 
 def test_kept_weights_are_those_of_the_best_validation_loss(run, data):
@@ -133,22 +169,25 @@ def test_a_folder_that_is_no_run_is_not_removed_even_with_overwrite(data, tmp_pa
     assert (tmp_path / "thesis.txt").exists()
 
 
-def test_train_or_open_trains_only_when_something_changed(run, data, capsys):
-    train_or_open(*data[:2], TINY, run.path, quiet=True)
-    assert "opened" in capsys.readouterr().out
-    assert not runs.same_training(run.path, replace(TINY, learning_rate=1e-3), 0, run.record["data_fingerprint"])
-    assert not runs.same_training(run.path, TINY, 1, run.record["data_fingerprint"])
-    assert not runs.same_training(run.path, TINY, 0, "other")
+def test_train_or_open_trains_only_when_something_changed(run, data, caplog):
+    with caplog.at_level("INFO", "lvlab"):
+        train_or_open(*data[:2], TINY, run.path, quiet=True)
+    assert "opened" in caplog.text
+    about = recorded.identity(*data[:2], TINY, 0)
+    assert runs.same_training(run.path, about)
+    for recipe, seed in ((replace(TINY, learning_rate=1e-3), 0), (TINY, 1)):
+        assert not runs.same_training(run.path, recorded.identity(*data[:2], recipe, seed))
+    assert not runs.same_training(run.path, {**about, "data_fingerprint": "other"})
 
 
 def test_new_shipped_weights_make_a_run_that_started_from_others_an_old_one(data, run, tmp_path, monkeypatch):
     shutil.copytree(run.path, tmp_path / "run")
-    recipe, fingerprint = replace(TINY, start="phantom"), run.record["data_fingerprint"]
-    record = {**run.record, "recipe": recipe.as_dict(), "start_fingerprint": runs.shipped_fingerprint()}
+    recipe = replace(TINY, start="phantom")
+    record = {**run.record, "recipe": recipe.as_dict(), "start_fingerprint": shipped.fingerprint()}
     (tmp_path / "run" / "recipe.json").write_text(json.dumps(record))
-    assert runs.same_training(tmp_path / "run", recipe, 0, fingerprint)
-    monkeypatch.setattr(runs, "shipped_fingerprint", lambda: "another")
-    assert not runs.same_training(tmp_path / "run", recipe, 0, fingerprint)
+    assert runs.same_training(tmp_path / "run", recorded.identity(*data[:2], recipe, 0))
+    monkeypatch.setattr(shipped, "fingerprint", lambda: "another")
+    assert not runs.same_training(tmp_path / "run", recorded.identity(*data[:2], recipe, 0))
 
 
 def test_an_interrupted_training_resumes_after_the_last_epoch(data, run, tmp_path):
@@ -160,14 +199,8 @@ def test_an_interrupted_training_resumes_after_the_last_epoch(data, run, tmp_pat
             if epoch == 1:
                 raise Stop
 
-    import lvlab.training as trainer
-    bar = trainer.Bar
-    trainer.Bar = lambda *_: Interrupt()
-    try:
-        with pytest.raises(Stop):
-            train(*data[:2], TINY, tmp_path / "cut", quiet=True)
-    finally:
-        trainer.Bar = bar
+    with pytest.raises(Stop):
+        train(*data[:2], TINY, tmp_path / "cut", quiet=True, callbacks=[Interrupt()])
     with pytest.raises(CourseError, match="not finished"):
         runs.open_run(tmp_path / "cut")
     resumed = train(*data[:2], TINY, tmp_path / "cut", resume=True, quiet=True)
@@ -182,7 +215,7 @@ def test_an_unknown_precision_is_refused_before_a_run_is_overwritten(data, run, 
     monkeypatch.setenv("LVLAB_PRECISION", "bf16")
     with pytest.raises(CourseError, match="LVLAB_PRECISION is 'bf16'; set it to"):
         train(*data[:2], TINY, tmp_path / "run", overwrite=True, quiet=True)
-    assert (tmp_path / "run" / runs.MODEL).exists()
+    assert (tmp_path / "run" / runs.WEIGHTS).exists()
 
 
 def test_slices_of_another_size_are_refused(run, phantom_folder):
@@ -194,7 +227,7 @@ def test_precision_follows_the_machine_and_can_be_forced(monkeypatch):
     monkeypatch.setenv("LVLAB_PRECISION", "float32")
     assert choose_precision("auto") == "float32" and choose_precision("bfloat16") == "bfloat16"
     monkeypatch.setattr("lvlab.backend.bfloat16_features", lambda: [])
-    monkeypatch.setattr("lvlab.backend.HAS_GPU", False)
+    monkeypatch.setattr("lvlab.backend.has_gpu", lambda: False)
     monkeypatch.setenv("LVLAB_PRECISION", "auto")
     assert choose_precision("auto") == "float32"
 

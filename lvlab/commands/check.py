@@ -13,17 +13,17 @@ import pydicom
 from scipy.ndimage import binary_erosion
 from tqdm.auto import tqdm
 
+from lvlab.errors import CourseError
 from lvlab.slices import SIZE, centre_crop
-from lvlab.store import folder
-from lvlab.store.files import CourseError, shorten
-from lvlab.store.folder import size_of
+from lvlab.store import dicom, folder, png
+from lvlab.store.dicom import size_of
+from lvlab.store.files import shorten
 
 NOTHING = "Nothing to put right."
-IDENTIFYING = ("PatientBirthDate", "PatientBirthTime", "PatientAddress", "PatientTelephoneNumbers", "OtherPatientIDs",
-               "PatientMotherBirthName", "InstitutionName", "InstitutionAddress", "InstitutionalDepartmentName",
-               "AccessionNumber", "PatientComments")
-NOBODY = re.compile(r"[\s0^*xX.-]*$|19000101$|(((anon|pseudo|phantom|patient|subject|volunteer|de?ident)[a-z0-9]*"
-                    r"|lvlab|de|removed|unknown|no|none|name|test|data|\d{1,4})([\s^,_-]+|$))+$", re.IGNORECASE)
+#: Beside all names (PN): what DICOM PS3.15 (table E.1-1) has blanked or replaced and what says who somebody is.
+PERSONAL = ("PatientID", "PatientBirthDate", "PatientBirthTime", "PatientAddress", "PatientTelephoneNumbers",
+            "OtherPatientIDs", "InstitutionName", "InstitutionAddress", "InstitutionalDepartmentName",
+            "AccessionNumber", "PatientComments", "IssuerOfPatientID", "MilitaryRank", "CountryOfResidence")
 RECORD_NUMBER = re.compile(r"\d[\d\s./-]{4,}$")  # five digits or more and no letter, as hospitals number people
 
 
@@ -64,12 +64,12 @@ class Pair:
     part: str
     label: str
     mask_label: str
-    image: folder.DicomSlice
+    image: dicom.DicomSlice
     values: np.ndarray
     tags: tuple
 
 
-def check(path):
+def audit(path):
     """Audit a course folder: return an Audit. Raises CourseError where there is no course folder."""
     path = folder.need_folder(path)
     found, pairs, counts = defaultdict(list), {}, {}
@@ -97,7 +97,7 @@ def _read_pairs(path, part, images, masks, found):
     for name in tqdm(sorted(images.keys() & masks.keys()), desc=f"check {part}", unit="pair", delay=2, leave=False):
         label, mask_label = (file.relative_to(path) for file in (images[name], masks[name]))
         read = []
-        for reader, file in ((folder.read_dicom, images[name]), (folder.read_labels, masks[name])):
+        for reader, file in ((dicom.read_dicom, images[name]), (png.read_labels, masks[name])):
             try:
                 read.append(reader(file))
             except CourseError as error:
@@ -143,7 +143,7 @@ def _judge(pair, found):
 
     inside, pixels = pair.values > 0, pair.image.pixels
     if pixels.max() == pixels.min():
-        warn("image has one grey value only", "export it again, or remove the pair")
+        warn("image has one grey value only", "export it again, or take the pair out of the folder")
     if min(pixels.shape) < SIZE:
         warn(f"image is smaller than the {SIZE} × {SIZE} crop", "it will be padded; nothing to do if that is right")
     if not pair.image.row_spacing_mm > 0:
@@ -176,32 +176,35 @@ def kind_of(values):
 
 
 def identifying_tags(path):
-    """Return the names of a DICOM file's tags that may identify a person; the values stay here.
+    """Return the names of a DICOM file's filled tags that may identify a person; the values stay here.
 
-    A person's name is harmless where it says so (anonymous …) or is one word that holds a digit, equals
-    the PatientID or begins the file's name; a date or text where it is blank or all zeros; a PatientID
-    unless it is a mere number that the file's name does not carry.
+    Of PS3.15's list those of `PERSONAL` and every person's name. Left out are zeros and blanks, what the file's own
+    name begins with, a PatientID that is more than a number, a one-word name that equals it or holds a digit, and
+    the patient's name where PatientIdentityRemoved says YES.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dataset = pydicom.dcmread(path, stop_before_pixels=True)
         try:
             tags = [element.keyword or str(element.tag) for element in dataset.iterall()
-                    if _identifies(element, str(dataset.get("PatientID") or "").strip(), Path(path).stem)]
+                    if _identifies(element, dataset, Path(path).stem.lower())]
         except Exception:  # pydicom raises several kinds on a damaged tag
             tags = ["(damaged)"]
     return tuple(dict.fromkeys(tags))
 
 
-def _identifies(element, pseudonym, stem):
-    value = str(element.value or "").strip()
-    if element.VR == "PN":
-        own = value == pseudonym or stem.lower().startswith(value.lower()) or re.search(r"\d", value)
-        if own and not re.search(r"[\^\s]", value):
-            return False
+def _identifies(element, dataset, stem):
+    value = str(element.value or "").strip(" 0^")
+    if not value or not (element.VR == "PN" or element.keyword in PERSONAL):
+        return False
+    if element.keyword in ("PatientName", "PatientID") and stem.startswith(value.lower()):
+        return False
     if element.keyword == "PatientID":
-        return bool(RECORD_NUMBER.match(value)) and value.strip("0") != "" and not stem.startswith(value)
-    return (element.VR == "PN" or element.keyword in IDENTIFYING) and not NOBODY.match(value)
+        return bool(RECORD_NUMBER.match(value))
+    if element.keyword == "PatientName" and dataset.get("PatientIdentityRemoved") == "YES":
+        return False
+    pseudonym = value == str(dataset.get("PatientID") or "").strip() or re.search(r"\d", value)
+    return not (element.VR == "PN" and pseudonym and not re.search(r"[\^\s]", value))
 
 
 def _compare(pairs, known, found):
@@ -216,7 +219,7 @@ def _compare(pairs, known, found):
     for same in (same for same in copies.values() if len(same) > 1):
         across = len({pair.part for pair in same}) > 1
         what = "image is in training and in test" if across else "image is there twice"
-        found["warning", what, "remove one of the two"].append(" = ".join(pair.label for pair in same))
+        found["warning", what, "keep one of the two"].append(" = ".join(pair.label for pair in same))
     unknown = [pair.label for pair in pairs if not known[pair.image.path][0]]
     if unknown:
         found["warning", "patient is unknown", "name the files PATIENT_sLEVEL_PHASE_imNNNN, else slices of one patient "

@@ -1,18 +1,16 @@
 """Cross-validation by patient: every patient is tested once by a network that never saw it."""
 
+import logging
+
 import numpy as np
 import pandas as pd
 
+from lvlab.errors import CourseError
 from lvlab.evaluation import evaluate, summarise
-from lvlab.slices import concatenate
-from lvlab.store.files import CourseError, refuse_full, write_csv, write_json
+from lvlab.store.files import refuse_full, write_csv, write_json
 from lvlab.store.runs import RECIPE, clear_run, versions
 
-
-def everyone(course):
-    """Return training and test slices of a course folder together."""
-    parts = [part for part in (course.training, course.test) if part is not None]
-    return parts[0] if len(parts) == 1 else concatenate(*parts)
+notes = logging.getLogger(__name__)
 
 
 def folds_of(slices, folds="patient", seed=0):
@@ -21,7 +19,7 @@ def folds_of(slices, folds="patient", seed=0):
     if len(patients) < 2:
         raise CourseError("cross-validation needs two patients at least; their names or tags must tell them apart")
     if folds != "patient" and not 2 <= folds <= len(patients):
-        raise CourseError(f"--folds is {folds}; between 2 and {len(patients)} (the number of patients) is possible")
+        raise CourseError(f"folds is {folds}; between 2 and {len(patients)} (the number of patients) is possible")
     if folds == "patient":
         groups = {patient: [patient] for patient in patients}
     else:
@@ -33,7 +31,7 @@ def folds_of(slices, folds="patient", seed=0):
     return groups
 
 
-def prepare_folder(out, resume, overwrite):
+def clear_way(out, resume, overwrite):
     """Make way for the results, or refuse; what no cross-validation wrote is never removed."""
     runs = [path.parent for path in out.glob(f"seed*-*/{RECIPE}")] + [path.parent for path in out.glob("seed*-*/logs")]
     if not runs:
@@ -44,7 +42,8 @@ def prepare_folder(out, resume, overwrite):
         for name in ("scores.csv", "summary.json"):
             (out / name).unlink(missing_ok=True)
     elif not resume:
-        raise CourseError(f"{out}: already exists; choose --resume, --overwrite or another --out")
+        raise CourseError(f"{out}: already exists; resume it, overwrite it or name another folder",
+                          ["resume", "overwrite", "out"])
 
 
 def cross_validate(slices, recipe, out, folds="patient", seeds=(0,), resume=False, overwrite=False, quiet=False):
@@ -54,8 +53,8 @@ def cross_validate(slices, recipe, out, folds="patient", seeds=(0,), resume=Fals
     summary.json (over all rows, and each seed's mean Dice). Returns both. With `resume`, finished
     folds of the same recipe, seed and data are kept.
     """
-    prepare_folder(out, resume, overwrite)
-    from lvlab.training import train_or_open
+    clear_way(out, resume, overwrite)
+    from lvlab.store.recorded import train_or_open
 
     tables = []
     for seed in seeds:
@@ -64,8 +63,8 @@ def cross_validate(slices, recipe, out, folds="patient", seeds=(0,), resume=Fals
             training, validation = slices.subset(~tested).split_by_patient(recipe.validation_fraction, seed)
             run = train_or_open(training, validation, recipe, out / f"seed{seed}-{fold}", seed=seed, quiet=quiet)
             scores = evaluate(run, slices.subset(tested))
-            print(f"seed {seed}, {fold}: Dice {scores.dice.mean():.3f}, worst {scores.dice.min():.3f} "
-                  f"({len(scores)} slices, {run.record['train_seconds']:.0f} s)", flush=True)
+            notes.info("seed %d, %s: Dice %.3f, worst %.3f (%d slices, %.0f s)", seed, fold, scores.dice.mean(),
+                       scores.dice.min(), len(scores), run.record["train_seconds"])
             tables.append(scores.assign(seed=seed, fold=fold, train_seconds=run.record["train_seconds"]))
     table = pd.concat(tables, ignore_index=True)
     summary = {**summarise(table), "mean_dice_of_seed": table.groupby("seed").dice.mean().to_dict(),

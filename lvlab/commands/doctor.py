@@ -4,18 +4,20 @@ import os
 import platform
 import sys
 
+from lvlab.backend import bfloat16_features, choose_precision, has_gpu, quietly
+from lvlab.errors import CourseError
 from lvlab.store import folder
-from lvlab.store.files import CourseError
-from lvlab.store.runs import SHIPPED, WEIGHTS, shipped_fingerprint, versions
+from lvlab.store.runs import WEIGHTS, versions
+from lvlab.store.shipped import SHIPPED, fingerprint
 
 
 def diagnose():
     """Return a text of versions, CPU, kernel and data, without any patient's name."""
-    from lvlab.backend import HAS_GPU, bfloat16_features, choose_precision
-
+    with quietly():
+        gpu = "yes" if has_gpu() else "no"
     lines = [f"{package} {number}" for package, number in versions().items()]
     lines += [f"system {platform.platform()}", f"interpreter {sys.executable}", f"cpus {os.cpu_count()}",
-              f"bfloat16 in hardware: {' '.join(bfloat16_features()) or 'no'}", f"gpu: {'yes' if HAS_GPU else 'no'}",
+              f"bfloat16 in hardware: {' '.join(bfloat16_features()) or 'no'}", f"gpu: {gpu}",
               f"precision chosen: {choose_precision()}", f"kernel python3: {_kernel()}", f"weights: {_weights()}",
               f"data: {_data()}"]
     return "\n".join(lines)
@@ -35,7 +37,7 @@ def _kernel():
 
 
 def _weights():
-    return f"shipped, {shipped_fingerprint()}" if (SHIPPED / WEIGHTS).is_file() else "none shipped"
+    return f"shipped, {fingerprint()}" if (SHIPPED / WEIGHTS).is_file() else "none shipped"
 
 
 def _data():

@@ -1,10 +1,33 @@
 """Every figure and table of the report, by name, into one folder."""
 
+import time
 from pathlib import Path
 
-from lvlab import pictures
-from lvlab.evaluation import score_run, segment
+import pandas as pd
+
+from lvlab import metrics, pictures
+from lvlab.evaluation import score, segment, summarise
 from lvlab.store.files import output, whole_file, write_csv, write_json
+from lvlab.store.runs import versions
+
+
+def score_run(run, slices):
+    """Evaluate and time: return (score table, summary with times, recipe, versions, fingerprint)."""
+    run.model.predict_on_batch(slices.images[:1])
+    before = time.perf_counter()
+    prediction = segment(run, slices)
+    seconds = time.perf_counter() - before
+    table = score(slices, prediction)
+    summary = {**summarise(table), "train_seconds": run.record.get("train_seconds"), "predict_seconds": seconds,
+               "recipe": run.recipe.as_dict(), "seed": run.record.get("seed"), "versions": versions(),
+               "data_fingerprint": slices.fingerprint()}
+    return table, summary
+
+
+def format_summary(summary):
+    """Return the summary as a small table of text."""
+    rows = pd.DataFrame({name: summary[name] for name in metrics.NAMES}).T
+    return f"n = {summary['n']} slices\n{rows.round(3).to_string()}"
 
 
 def write_scores(run, slices, out):

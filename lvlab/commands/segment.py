@@ -1,19 +1,22 @@
 """`lvlab segment`: masks in the original frame for DICOM files without ground truth."""
 
+import logging
 import warnings
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pydicom
-from PIL import Image
 from tqdm.auto import tqdm
 
 from lvlab import evaluation
+from lvlab.errors import CourseError
 from lvlab.slices import uncrop
 from lvlab.store import folder
-from lvlab.store.files import CourseError, find, refuse_full, walk, whole_folder
+from lvlab.store.dicom import IMAGE_ENDINGS
+from lvlab.store.files import find, refuse_full, walk, whole_folder
+from lvlab.store.png import write_mask
 
+notes = logging.getLogger(__name__)
 DICOM_MARK = slice(128, 132)
 
 
@@ -29,7 +32,8 @@ def gather(paths):
             every = [file for file in walk(path) if is_dicom(file)]
             inside = [file for file in every if _holds_image(file)]
             if len(inside) < len(every):
-                print(f"Note: {len(every) - len(inside)} of {len(every)} DICOM files hold no image; left out.")
+                notes.warning("Note: %d of %d DICOM files hold no image; left out.",
+                              len(every) - len(inside), len(every))
             found += [(file, _target(file.relative_to(path))) for file in inside]
             if not inside:
                 raise CourseError(f"{path}: holds no DICOM file; name the folder that does")
@@ -45,13 +49,13 @@ def gather(paths):
 
 def _target(path):
     """Return the mask's name; digits after a dot, as in 1.2.840.3, are part of a name."""
-    stem = path.stem if path.suffix.lower() in folder.IMAGE_ENDINGS else path.name
+    stem = path.stem if path.suffix.lower() in IMAGE_ENDINGS else path.name
     return path.with_name(f"{stem}.png")
 
 
 def is_dicom(path):
     """Tell a DICOM file by its ending or by its mark."""
-    if path.suffix.lower() in folder.IMAGE_ENDINGS:
+    if path.suffix.lower() in IMAGE_ENDINGS:
         return True
     with open(path, "rb") as file:
         return file.read(132)[DICOM_MARK] == b"DICM" and path.name.upper() != "DICOMDIR"
@@ -78,6 +82,5 @@ def write_masks(run, files, out, quiet=False):
                                             unit="slice", disable=quiet, delay=2):
             top, left, rows, cols = crop
             frame = uncrop(mask > 0, (top, left), (rows, cols))
-            (written / target).parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.uint8(255) * frame).save(written / target)
+            write_mask(written / target, frame)
     return len(files)

@@ -2,4 +2,5 @@
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submodules=["files", "folder", "runs"])
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submodules=[
+    "archive", "dicom", "files", "folder", "png", "progress", "recorded", "runs", "shipped"])

@@ -1,24 +1,16 @@
-"""Paths, whole-or-not-at-all writing, and the one error that is meant for people."""
+"""Paths, and writing whole or not at all."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
 import tempfile
-import textwrap
 from pathlib import Path
 
+from lvlab.errors import CourseError
+
 PROJECT = Path(__file__).resolve().parents[2]
-
-
-class CourseError(Exception):
-    """Something a person can put right: the message is one line naming the file and the remedy.
-
-    Notebooks show that line and no traceback.
-    """
-
-    def _render_traceback_(self):
-        return textwrap.wrap(str(self), 100)
 
 
 def find(path):
@@ -96,7 +88,7 @@ def refuse_full(path):
     if path.is_dir() and path.resolve() == Path.cwd():
         raise CourseError(f"{path}: is the folder you are in; name a new folder inside it")
     if path.is_dir() and any(path.iterdir()):
-        raise CourseError(f"{path}: already exists and is not empty; remove it or name another folder")
+        raise CourseError(f"{path}: already exists and is not empty; name another folder", ["out"])
 
 
 def walk(folder):
@@ -157,10 +149,15 @@ def _without_nan(value):
 
 def _reason(error):
     """Return in a few words what an error says, the operating system's own words where it has them."""
-    first = error
+    system = _system_error(error)
+    return system.strerror if system else (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _system_error(error):
+    """Return the operating system's error behind an error, or None."""
     while error and not getattr(error, "strerror", None):
         error = error.__cause__ or error.__context__
-    return error.strerror if error else (str(first).splitlines() or [type(first).__name__])[0]
+    return error
 
 
 def _umask():
@@ -174,4 +171,14 @@ def _people_errors(path):
     try:
         yield
     except OSError as error:
-        raise CourseError(f"{path}: cannot be written ({_reason(error)}); free space or name another place") from error
+        raise CourseError(f"{path}: cannot be written ({_reason(error)}); {remedy(error)}") from error
+
+
+def remedy(error):
+    """Return what to do where the system refuses to write (an OSError)."""
+    number = getattr(_system_error(error), "errno", None)
+    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "free space or name another place"
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "get the permission to write there, or name another place"
+    return "name another place"

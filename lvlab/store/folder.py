@@ -3,30 +3,25 @@
 Images and masks are paired by name, never by position, and anything missing is an error.
 """
 
+import logging
 import os
 import re
-import textwrap
 import unicodedata
-import warnings
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pydicom
-from PIL import Image, UnidentifiedImageError
-from pydicom.errors import InvalidDicomError
-from pydicom.pixels import apply_color_lut, apply_rescale, get_decoder
 
-from lvlab.slices import COLUMNS, SIZE, SliceSet, centre_crop, normalise
-from lvlab.store.files import PROJECT, CourseError, find
+from lvlab.errors import CourseError
+from lvlab.slices import COLUMNS, SIZE, SliceSet, centre_crop, concatenate, normalise
+from lvlab.store.dicom import IMAGE_ENDINGS, read_dicom, size_of
+from lvlab.store.files import PROJECT, find
+from lvlab.store.png import read_mask
 
+notes = logging.getLogger(__name__)
 NAME_PATTERN = re.compile(r"(?P<patient>.+)_s(?P<level>\d+)_(?P<phase>ED|ES)_im(?P<instance>\d+)$")
-IMAGE_ENDINGS = (".dcm", ".dicom", ".ima")
-MOST_PIXELS = 2**24
-CODEC_HELP = ("its compressed pixels need a decoder: pip install 'lvlab[codecs]' for JPEG 2000, and for "
-              "JPEG and JPEG-LS also pip install pylibjpeg-libjpeg (GPL-3)")
 
 
 @dataclass(frozen=True)
@@ -36,6 +31,11 @@ class CourseFolder:
     path: Path
     training: SliceSet | None
     test: SliceSet | None
+
+    def everyone(self):
+        """Return the slices of training and test together."""
+        parts = [part for part in (self.training, self.test) if part is not None]
+        return parts[0] if len(parts) == 1 else concatenate(*parts)
 
 
 @dataclass(frozen=True)
@@ -48,19 +48,6 @@ class Problem:
 
     def __str__(self):
         return f"{self.path}: {self.what}; {self.remedy}"
-
-
-@dataclass(frozen=True)
-class DicomSlice:
-    """One DICOM frame: `pixels` float32 (h, w), brighter is brighter, and what its tags tell (mm, or NaN)."""
-
-    path: Path
-    pixels: np.ndarray
-    row_spacing_mm: float
-    col_spacing_mm: float
-    slice_thickness_mm: float
-    patient_key: str = field(default="", repr=False)
-    position_mm: float = float("nan")
 
 
 def course_folder():
@@ -99,21 +86,12 @@ def need_folder(path, need=("training", "test")):
     if path.is_file():
         raise CourseError(f"{path}: is a file; name the course folder (unpack it, if it is a zip)")
     if not path.is_dir():
-        raise CourseError(f"{path}: no such folder; make one with: python -m lvlab phantom --out {path}")
+        raise CourseError(f"{path}: no such folder; name a course folder (the command phantom writes one)")
     if not any((path / part).is_dir() for part in need):
         inside = [child for child in sorted(path.iterdir()) if any((child / part).is_dir() for part in need)]
         remedy = f"did you mean {inside[0]}?" if inside else "name the folder that holds it, see data/README.md"
         raise CourseError(f"{path}: has no folder named {' or '.join(need)}; {remedy}")
     return path
-
-
-def check_data(training, validation):
-    """Raise CourseError where there is nothing to learn from."""
-    for name, slices in (("training", training), ("validation", validation)):
-        if slices is None or len(slices) == 0 or slices.masks is None:
-            raise CourseError(f"the {name} slices are missing or have no masks; see: python -m lvlab check")
-    if not training.masks.any():
-        raise CourseError("every training mask is empty inside the crop; see: python -m lvlab check")
 
 
 def load_images(paths, size=SIZE):
@@ -126,7 +104,7 @@ def pair_files(path, part):
     """Return [(image path, mask path)] of one part, by name, sorted; raise where a partner is missing."""
     images, masks, problems = list_pairs(path, part)
     if problems:
-        more = f" (and {len(problems) - 1} more; see: python -m lvlab check)" if len(problems) > 1 else ""
+        more = f" (and {len(problems) - 1} more; the command check lists them)" if len(problems) > 1 else ""
         raise CourseError(f"{problems[0]}{more}")
     return [(images[name], masks[name]) for name in sorted(images)]
 
@@ -142,9 +120,9 @@ def list_pairs(path, part):
         problems.append(Problem(folder, "holds no DICOM file (*.dcm)", "put the images there, not in subfolders"))
     for name in sorted(images.keys() - masks.keys()):
         problems.append(Problem(images[name], "has no mask",
-                                f"add the PNG of the same name to {mask_folder.name}/, or remove the image"))
+                                f"add the PNG of the same name to {mask_folder.name}/, or take the image out"))
     for name in sorted(masks.keys() - images.keys()):
-        problems.append(Problem(masks[name], "has no image", "add the DICOM of the same name, or remove the mask"))
+        problems.append(Problem(masks[name], "has no image", "add the DICOM of the same name, or take the mask out"))
     return images, masks, problems
 
 
@@ -163,133 +141,6 @@ def _by_name(folder, endings):
             problems.append(Problem(file, f"has the same name as {found[stem].name}", "keep one of the two"))
         found.setdefault(stem, file)
     return found, problems
-
-
-def read_dicom(path, file=None):
-    """Read one single-frame DICOM image, from the open binary `file` where one is given.
-
-    Rescale slope and intercept are applied, MONOCHROME1 is inverted once, colour becomes its mean.
-    Raises CourseError naming the file and the remedy for anything that is not one readable frame.
-    """
-    path = Path(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return _read_dicom(path, file)
-    except CourseError:
-        raise
-    except InvalidDicomError as error:
-        raise CourseError(f"{path}: is not a DICOM file; remove it or export it again as DICOM") from error
-    except Exception as error:  # pydicom and its decoders raise nearly every kind on damaged bytes
-        raise CourseError(f"{path}: cannot be read as DICOM ({_short(error)}); export it again") from error
-
-
-def _read_dicom(path, file):
-    dataset = pydicom.dcmread(file or path)
-    for tag in ("NumberOfFrames", "RescaleSlope", "RescaleIntercept"):
-        if tag in dataset and dataset[tag].value in (None, ""):
-            del dataset[tag]
-    if "PixelData" not in dataset:
-        raise CourseError(f"{path}: holds no image (no pixel data); remove it or export it again")
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    if frames > 1:
-        raise CourseError(f"{path}: holds {frames} frames; the course needs one frame per file: export it so")
-    if dataset.Rows * dataset.Columns > MOST_PIXELS:
-        raise CourseError(f"{path}: is {dataset.Rows} × {dataset.Columns} pixels, no MR slice; export it again")
-    pixels = _decoded(path, dataset)
-    if pixels.ndim != 2 or not np.isfinite(pixels).all():
-        raise CourseError(f"{path}: its pixels are not a finite 2-D image; export it again")
-    if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
-        pixels = pixels.max() + pixels.min() - pixels
-    spacing_mm = _numbers(dataset.get("PixelSpacing"), 2) + _numbers([dataset.get("SliceThickness")], 1)
-    sound_mm = (number if 0 < number < 1000 else float("nan") for number in spacing_mm)
-    return DicomSlice(path, pixels, *sound_mm, _patient_key(dataset), _position(dataset))
-
-
-def _decoded(path, dataset):
-    """Return a frame's pixels as float32, rescaled, colour as its mean."""
-    try:
-        pixels = dataset.pixel_array
-    except (NotImplementedError, RuntimeError) as error:
-        syntax = dataset.file_meta.get("TransferSyntaxUID")
-        if syntax is not None and syntax.is_compressed and not get_decoder(syntax).is_available:
-            raise CourseError(f"{path}: {syntax.name}: {CODEC_HELP}") from error
-        raise
-    if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
-        pixels = apply_color_lut(pixels, dataset)
-    elif pixels.ndim == 3 and dataset.get("SamplesPerPixel") == 1:
-        raise CourseError(f"{path}: holds {len(pixels)} frames; the course needs one frame per file: export it so")
-    pixels = apply_rescale(pixels, dataset).astype(np.float32)
-    return pixels.mean(-1) if pixels.ndim == 3 else pixels
-
-
-def _numbers(value, count):
-    """Return a tag's `count` floats; NaN each where it is missing or senseless."""
-    try:
-        numbers = [float(number) for number in value]
-    except (TypeError, ValueError):
-        numbers = []
-    return numbers if len(numbers) == count else [float("nan")] * count
-
-
-def _patient_key(dataset):
-    """Return what slices of one patient share; used to group, never shown."""
-    for tag in ("PatientID", "SeriesInstanceUID"):
-        if str(dataset.get(tag) or "").strip():
-            return f"{tag}:{dataset.get(tag)}"
-    return ""
-
-
-def _position(dataset):
-    """Return the slice's place along its own normal in mm, NaN without geometry."""
-    axes = _numbers(dataset.get("ImageOrientationPatient"), 6)
-    return float(np.dot(np.cross(axes[:3], axes[3:]), _numbers(dataset.get("ImagePositionPatient"), 3)))
-
-
-def read_mask(path):
-    """Read a mask of any PNG kind as bool (h, w): 0 (black) is outside, anything above 0 inside.
-
-    Transparency is ignored unless the colours say nothing. Raises CourseError naming the file.
-    """
-    return read_labels(path) > 0
-
-
-def read_labels(path):
-    """Read a mask as int64 (h, w): 0 is outside, and each other grey value or colour has its own number."""
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            image.load()
-            if _is_deep_colour(path):
-                raise CourseError(f"{path}: is a colour PNG of 16 bits; save the mask with 8 bits, or in grey")
-            return _labels(image)
-    except CourseError:
-        raise
-    except UnidentifiedImageError as error:
-        raise CourseError(f"{path}: is not a PNG image; save the mask as PNG, whatever its name says") from error
-    except Exception as error:  # damaged PNG bytes raise nearly every kind
-        raise CourseError(f"{path}: cannot be read as a PNG mask ({_short(error)}); save it again") from error
-
-
-def _is_deep_colour(path):
-    """Tell a PNG of 16 bits a channel and several channels, of which Pillow keeps the high bytes only."""
-    with open(path, "rb") as file:
-        depth, colour_type = file.read(26)[24:26]
-    return depth == 16 and colour_type in (2, 4, 6)
-
-
-def _labels(image):
-    if image.mode == "P" or ("transparency" in image.info and not image.mode.startswith("I")):
-        colours, by_index = np.asarray(image.convert("RGBA")), np.asarray(image)
-    else:
-        colours = by_index = np.asarray(image)
-    if colours.ndim == 2:
-        return colours.astype(np.int64)
-    opaque = 1 if colours.shape[-1] in (2, 4) else 0
-    channels = colours.shape[-1] - opaque
-    labels = sum(colours[..., k].astype(np.int64) << 8 * k for k in range(channels))
-    if opaque and (labels > 0).all() == (labels > 0).any() and not colours[..., -1].all():
-        return colours[..., -1].astype(np.int64)
-    return by_index.astype(np.int64) if (labels > 0).all() and by_index.ndim == 2 else labels
 
 
 def pseudonyms(slices):
@@ -346,18 +197,9 @@ def _say_what_is_unknown(rows, known, size):
         count[f"a side under {size} pixels: padded"] += min(image.pixels.shape) < size
     for what, number in count.items():
         if number:
-            print(f"Note: {number} of {len(rows)} slices have {what}.")
+            notes.warning("Note: %d of %d slices have %s.", number, len(rows), what)
 
 
 def readable(name):
     """Return a file's name as text that can be written: bytes that are no UTF-8 become �."""
     return os.fsencode(name).decode("utf-8", "replace")
-
-
-def size_of(array):
-    """Return rows × columns in words."""
-    return " × ".join(map(str, array.shape))
-
-
-def _short(error):
-    return textwrap.shorten(str(error), 120, placeholder=" …") or type(error).__name__

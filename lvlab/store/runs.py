@@ -1,6 +1,5 @@
 """The run folder: recipe, weights, history and scores of one training, written whole and read safely."""
 
-import hashlib
 import os
 import platform
 import shutil
@@ -9,15 +8,20 @@ from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from lvlab.store.files import CourseError, find, read_json, whole_file, write_csv, write_json
+from lvlab.backend import choose_precision, quietly
+from lvlab.errors import CourseError
+from lvlab.recipes import Recipe
+from lvlab.slices import SIZE
+from lvlab.store.archive import weights_in
+from lvlab.store.files import find, read_json, whole_file, write_csv, write_json
+from lvlab.store.progress import load_arrays, numbered, numbering, save_arrays
 
-SHIPPED = Path(__file__).parent / "weights"
-MODEL, WEIGHTS, RECIPE, HISTORY, PROGRESS = "model.keras", "weights.npz", "recipe.json", "history.csv", "progress.npz"
-WRITTEN = (MODEL, RECIPE, HISTORY, PROGRESS, "scores.csv", "summary.json")  # and logs/, of two writers
-PRECISIONS = ("auto", "bfloat16", "float32")
+WEIGHTS, RECIPE, HISTORY, PROGRESS = "weights.npz", "recipe.json", "history.csv", "progress.npz"
+MODEL = "model.keras"  # for other programs; of runs before lvlab 0.2 the only weights
+WRITTEN = (WEIGHTS, MODEL, RECIPE, HISTORY, PROGRESS, "scores.csv", "summary.json")  # and logs/, of two writers
+COLUMNS = ["epoch", "loss", "dice", "val_loss", "val_dice", "seconds"]
 
 
 @dataclass(frozen=True)
@@ -33,69 +37,92 @@ class Run:
 
     @cached_property
     def recipe(self):
-        """The recipe as a dict."""
-        return self.record["recipe"]
+        """The Recipe that the run was trained by."""
+        try:
+            return Recipe.from_dict(self.record["recipe"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CourseError(f"{self.path / RECIPE}: holds no recipe of lvlab; restore it from a copy, or train into "
+                              "another folder", ["out"]) from error
+        except CourseError as error:
+            raise CourseError(f"{self.path / RECIPE}: {error}") from error
 
     @cached_property
     def history(self):
         """One row per epoch: epoch, loss, dice, val_loss, val_dice, seconds."""
+        path = self.path / HISTORY
         try:
-            columns = ["epoch", "loss", "dice", "val_loss", "val_dice", "seconds"]
-            table = pd.read_csv(self.path / HISTORY, usecols=columns).astype(float).astype({"epoch": int})
-            if table.empty:
-                raise ValueError("no epoch")
-            return table
+            table = pd.read_csv(path, usecols=COLUMNS).astype(float).astype({"epoch": int})
         except (OSError, ValueError) as error:
-            raise CourseError(f"{self.path / HISTORY}: cannot be read; train again with --overwrite") from error
+            raise CourseError(f"{path}: cannot be read; restore it from a copy, or train into another folder",
+                              ["out"]) from error
+        if table.empty:
+            raise CourseError(f"{path}: holds no epoch; restore it from a copy, or train into another folder", ["out"])
+        return table
 
     @cached_property
     def model(self):
         """The trained network, in the arithmetic that suits this machine."""
-        if self.path == SHIPPED:
-            return build_model(self.recipe, shipped_weights(self.recipe))
-        return load_model(self.path / MODEL, self.recipe)
+        if (self.path / WEIGHTS).is_file():
+            path = self.path / WEIGHTS
+            weights = numbered(load_arrays(path), "weights")
+        else:
+            path = self.path / MODEL
+            weights = weights_in(path)
+        try:
+            return network(self.recipe, weights, int(self.record.get("size", SIZE)))
+        except (ValueError, TypeError) as error:
+            raise CourseError(f"{path}: is not the U-Net of its {RECIPE}; restore both from a copy, or train into "
+                              "another folder", ["out"]) from error
+
+
+def network(recipe, weights, size=SIZE):
+    """Return the U-Net of a recipe holding `weights`, a list of arrays; ValueError where they do not fit it."""
+    with quietly():
+        from lvlab.unet import unet
+
+        model = unet(recipe.filters, size, precision=choose_precision(recipe.precision))
+    model.set_weights([array.astype("float32") for array in weights])
+    return model
 
 
 def open_run(path):
     """Return the finished Run in `path`; raise CourseError saying what is wrong with it otherwise."""
     path = find(path)
+    if path.is_file():
+        raise CourseError(f"{path}: is a file; name the run's folder")
     if not path.is_dir():
-        raise CourseError(f"{path}: no such run; make one with: python -m lvlab train --data DIR --out {path}")
-    if not (path / MODEL).is_file() or not (path / RECIPE).is_file():
-        unfinished = (path / PROGRESS).is_file()
-        remedy = "go on with: python -m lvlab train … --resume" if unfinished else "train again with --overwrite"
-        raise CourseError(f"{path}: {'its training is not finished' if unfinished else 'is not a run folder'}; "
-                          f"{remedy}")
+        raise CourseError(f"{path}: no such run; train one there, or name another folder")
+    if not _finished(path):
+        if (path / PROGRESS).is_file():
+            raise CourseError(f"{path}: its training is not finished; resume it", ["resume"])
+        raise CourseError(f"{path}: is not a run folder (it holds no {WEIGHTS}); name a run's folder")
+    if not (path / RECIPE).is_file():
+        raise CourseError(f"{path}: has lost its {RECIPE}, which says what network the weights are for; restore it "
+                          "from a copy")
     run = Run(path)
-    if not _is_recipe(run.record.get("recipe")):
-        raise CourseError(f"{path / RECIPE}: holds no recipe of lvlab; train again with --overwrite")
+    _ = run.recipe  # refused here if damaged, before TensorFlow is imported
     return run
 
 
-def _is_recipe(recipe):
-    """Tell whether this is a dict with all that prediction needs, in its range."""
-    if not isinstance(recipe, dict):
-        return False
-    filters, threshold = recipe.get("filters"), recipe.get("threshold")
-    return (isinstance(filters, list) and bool(filters) and all(isinstance(n, int) and 0 < n < 10_000 for n in filters)
-            and recipe.get("precision") in PRECISIONS and isinstance(threshold, float) and 0 < threshold < 1)
+def _finished(path):
+    return (path / WEIGHTS).is_file() or (path / MODEL).is_file()
 
 
 def refuse_run(path, resume=False, overwrite=False):
-    """Raise unless a training may write into `path`: nothing that exists is overwritten without being told."""
-    finished, begun = (path / MODEL).exists(), (path / PROGRESS).exists()
+    """Raise unless a training may write into `path`: nothing that exists is overwritten unasked."""
     if path.exists() and not path.is_dir():
         raise CourseError(f"{path}: is a file; name a folder for the run")
     inside = {child.name for child in path.iterdir() if not child.name.startswith(".writing-")} if path.is_dir() else ()
     if not inside:
         return
-    ours = inside & {MODEL, PROGRESS, RECIPE} or inside == {"logs"}
     if not (resume or overwrite):
-        raise CourseError(f"{path}: already exists; choose --resume, --overwrite or another --out")
-    if not ours:
-        raise CourseError(f"{path}: is not a run folder, so it is left alone; name another --out")
-    if resume and finished and not begun:
-        raise CourseError(f"{path}: its training is finished, nothing to resume; evaluate it, or --overwrite")
+        raise CourseError(f"{path}: already exists; resume it, overwrite it or name another folder",
+                          ["resume", "overwrite", "out"])
+    if not (inside & {WEIGHTS, MODEL, PROGRESS, RECIPE} or inside == {"logs"}):
+        raise CourseError(f"{path}: is not a run folder, so it is left alone; name another folder", ["out"])
+    if resume and _finished(path) and not (path / PROGRESS).exists():
+        raise CourseError(f"{path}: its training is finished, nothing to resume; evaluate it, or overwrite it",
+                          ["overwrite"])
 
 
 def clear_run(path):
@@ -108,99 +135,23 @@ def clear_run(path):
         (path / "logs").rmdir()
 
 
-def load_model(path, recipe):
-    """Load a network in safe mode, rebuilt in the precision that this machine does fastest."""
-    from lvlab.backend import keras
-
-    try:
-        stored = keras.models.load_model(path, compile=False, safe_mode=True)
-        return build_model(recipe, stored.get_weights(), stored.input_shape[1])
-    except Exception as error:  # Keras and h5py raise nearly every kind on a damaged file
-        reason = " ".join(str(error).split())[:100]
-        raise CourseError(
-            f"{path}: is damaged or not the U-Net of its {RECIPE} ({reason}); train again with --overwrite") from error
-
-
-def build_model(recipe, weights, size=128):
-    """Return the U-Net of a recipe (a dict) holding `weights`."""
-    from lvlab.backend import choose_precision
-    from lvlab.unet import unet
-
-    model = unet(tuple(recipe["filters"]), size, precision=choose_precision(recipe["precision"]))
-    model.set_weights(weights)
-    return model
-
-
-def shipped_run():
-    """Return the Run of the weights that ship with lvlab: trained on phantoms, on no patient."""
-    if not (SHIPPED / WEIGHTS).is_file():
-        raise CourseError(f"{SHIPPED}: holds no weights; make them with: make pretrain")
-    return Run(SHIPPED)
-
-
-def shipped_weights(recipe):
-    """Return the shipped weights, float32; raise where the recipe's network is another one."""
-    record = shipped_run().record
-    filters = recipe["filters"] if isinstance(recipe, dict) else recipe.filters
-    if list(filters) != record["recipe"]["filters"]:
-        raise CourseError(f"the shipped weights fit filters {record['recipe']['filters']}, not {list(filters)}; "
-                          "start from scratch")
-    return [array.astype(np.float32) for array in load_arrays(SHIPPED / WEIGHTS, "weights")]
-
-
-def shipped_fingerprint():
-    """Return 16 hex digits that change with the shipped weights."""
-    return hashlib.sha256((SHIPPED / WEIGHTS).read_bytes()).hexdigest()[:16]
-
-
-def start_fingerprint(recipe):
-    """Return what tells the weights that a recipe starts from: the shipped ones', or "" from scratch."""
-    return shipped_fingerprint() if recipe.start == "phantom" else ""
-
-
-def ship(run):
-    """Put a run's weights into the package, in half precision, with its record and history."""
-    weights = [array.astype(np.float16) for array in run.model.get_weights()]
-    save_progress(SHIPPED / WEIGHTS, **numbering("weights", weights))
-    write_json(SHIPPED / RECIPE, {key: value for key, value in run.record.items() if "patients" not in key})
-    write_csv(SHIPPED / HISTORY, run.history)
-
-
-def numbering(name, arrays):
-    """Return {name/000: first array, …} for `save_progress`."""
-    return {f"{name}/{number:03d}": array for number, array in enumerate(arrays)}
-
-
-def load_arrays(path, name):
-    """Return the arrays that `numbering` named, in order."""
-    return numbered(load_progress(path), name)
-
-
-def numbered(stored, name):
-    """Return the arrays called name/000, name/001 … in order."""
-    return [stored[key] for key in sorted(stored) if key.startswith(f"{name}/")]
-
-
-def save_model(path, model):
-    """Write a network as .keras, whole or not at all."""
-    with whole_file(path) as temporary:
+def write_run(path, model, history, record):
+    """Write a finished training into its folder: the weights come last, for they tell that it is finished."""
+    path = Path(path)
+    write_csv(path / HISTORY, history)
+    write_json(path / RECIPE, {**record, "versions": versions(), "cpus": os.cpu_count()})
+    with whole_file(path / MODEL) as temporary:
         model.save(temporary)
+    save_arrays(path / WEIGHTS, **numbering("weights", model.get_weights()))
 
 
-def save_progress(path, **arrays):
-    """Write named arrays (the state of a training) as one .npz, whole or not at all."""
-    with whole_file(path) as temporary:
-        with open(temporary, "wb") as file:
-            np.savez(file, **arrays)
-
-
-def load_progress(path):
-    """Read what `save_progress` wrote; nothing in it is ever unpickled."""
+def same_training(path, about):
+    """Tell whether `path` holds a finished run whose record has all of `about`: recipe, seed, data and start."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except Exception as error:  # zipfile, zlib and numpy each raise their own kinds on damaged bytes
-        raise CourseError(f"{path}: is damaged; train again with --overwrite") from error
+        record = open_run(path).record
+    except CourseError:
+        return False
+    return all(record.get(key) == value for key, value in about.items())
 
 
 def versions():
@@ -212,23 +163,3 @@ def versions():
         except PackageNotFoundError:
             found[package] = "not installed"
     return found
-
-
-def same_training(path, recipe, seed, fingerprint):
-    """Tell whether `path` holds a finished run of just this recipe, seed and data."""
-    try:
-        record = open_run(path).record
-    except CourseError:
-        return False
-    wanted = {"recipe": _plain(recipe.as_dict()), "seed": seed, "data_fingerprint": fingerprint,
-              "start_fingerprint": start_fingerprint(recipe)}
-    return all(record.get(key) == value for key, value in wanted.items())
-
-
-def _plain(recipe):
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in recipe.items()}
-
-
-def write_record(path, **record):
-    """Write recipe.json: what was trained, on what, with what."""
-    write_json(Path(path) / RECIPE, {**record, "versions": versions(), "cpus": os.cpu_count()})

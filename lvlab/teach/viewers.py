@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from lvlab import metrics, pictures
-from lvlab.evaluation import METRICS, feature_watcher, masks_of, threshold_curves
+from lvlab.evaluation import feature_watcher, masks_of, threshold_curves
 from lvlab.slices import filled
 from lvlab.teach import views
 
@@ -121,9 +121,8 @@ def TrainingMonitor(validation, row=None):
     validation : the SliceSet to watch; row : the slice to show, by default that with the median cavity
     Its `picture` is an ipywidgets.Image, drawn anew after each epoch by `views.training_progress`.
     """
+    import keras
     from IPython.display import display as show
-
-    from lvlab.backend import keras
 
     if row is None:
         row = int(np.argsort(validation.masks.sum((1, 2, 3)), kind="stable")[len(validation) // 2])
@@ -208,7 +207,7 @@ class ContourDrawer(ipywidgets.VBox):
     @property
     def scores(self):
         """One row per drawing: name, attempt, four metrics against the expert, dice_network, area_pixels."""
-        columns = ["name", "attempt", *METRICS, "dice_network", "area_pixels"]
+        columns = ["name", "attempt", *metrics.NAMES, "dice_network", "area_pixels"]
         return pd.DataFrame(self.rows, columns=columns)
 
     def clear(self):
@@ -251,7 +250,7 @@ class ContourDrawer(ipywidgets.VBox):
         truth = self.slices.masks[row]
         network = np.nan if self.prediction is None else metrics.dice(self.prediction[row], mask)
         self.rows.append([self.slices.table.name[row], attempt, *(getattr(metrics, name)(truth, mask)
-                          for name in METRICS), network, int(mask.sum())])
+                          for name in metrics.NAMES), network, int(mask.sum())])
 
     def _verdict(self, row):
         last = self.scores.iloc[-1]

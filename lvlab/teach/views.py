@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from lvlab import metrics
-from lvlab.evaluation import METRICS, feature_watcher, masks_of, threshold_curves
+from lvlab.evaluation import feature_watcher, masks_of, threshold_curves
 from lvlab.pictures import (
     DRAWN,
     INVENTED,
@@ -189,7 +189,7 @@ def threshold_view(slices, probability, row, threshold=0.5, curves=None):
 def _threshold_curves(axis, truth, found, threshold, curves):
     """Draw the metrics over the threshold, the present one marked and its values written."""
     axis.axvline(threshold, color="0.4", linewidth=1, linestyle=":")
-    for name, colour in zip(METRICS, (MISSED, INVENTED, TRUTH, "0.5"), strict=True):
+    for name, colour in zip(metrics.NAMES, (MISSED, INVENTED, TRUTH, "0.5"), strict=True):
         value = getattr(metrics, name)(truth, found)
         axis.plot(curves.index, curves[name], color=colour, label=f"{name.capitalize()} {value:.2f}")
         axis.plot(threshold, value, "o", color=colour, markersize=5)

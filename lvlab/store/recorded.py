@@ -1,0 +1,133 @@
+"""Recorded training: `fit`, with a folder that keeps every epoch, so that nothing is lost and it can be resumed."""
+
+import logging
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from lvlab.backend import choose_precision, quietly
+
+with quietly():
+    import keras
+
+from lvlab.errors import CourseError
+from lvlab.slices import need_masks
+from lvlab.store import runs, shipped
+from lvlab.store.files import output, runs_folder, write_csv
+from lvlab.store.progress import load_arrays, numbered, numbering, save_arrays
+from lvlab.training import Keeper, as_dataset, build, fit
+
+notes = logging.getLogger(__name__)
+
+
+def train(training, validation, recipe, out=None, *, seed=0, resume=False, overwrite=False, quiet=False,
+          callbacks=()):
+    """Train a U-Net on `training` by `recipe`, watched on `validation`, and return its Run.
+
+    training, validation : SliceSets with masks; patients should not be on both sides
+    out : the run folder, runs/<recipe name> by default; refused if it exists, unless `resume` (go on
+        after the last finished epoch) or `overwrite` (start anew)
+    callbacks : further Keras callbacks, such as a monitor
+    """
+    path = output(out or runs_folder() / recipe.name)
+    need_masks(training, validation)
+    about = {**identity(training, validation, recipe, seed), "precision": choose_precision(recipe.precision)}
+    start = shipped.start_weights(recipe)
+    make_way(path, resume, overwrite)
+    size = training.images.shape[1]
+    model = build(recipe, size, seed)
+    if start:
+        model.set_weights(start)
+    recorder = Recorder(path, recipe, about, resume, quiet)
+    board = keras.callbacks.TensorBoard(path / "logs", write_graph=False)
+    history = fit(model, training, validation, recipe, seed, [board, *callbacks], recorder)
+    best = len(history) - 1 if recipe.keep == "last" else int(history.val_loss.fillna(np.inf).idxmin())
+    kept = model.evaluate(as_dataset(validation).batch(20), verbose=0, return_dict=True)["dice"]
+    runs.write_run(path, model, history, {
+        **about, "size": size, "parameters": model.count_params(),
+        "training_slices": len(training), "validation_slices": len(validation),
+        "training_patients": training.patients(), "validation_patients": validation.patients(),
+        "best_epoch": int(history.epoch[best]), "val_dice": float(kept),
+        "train_seconds": float(history.seconds.sum())})
+    (path / runs.PROGRESS).unlink(missing_ok=True)
+    return runs.open_run(path)
+
+
+def train_or_open(training, validation, recipe, out=None, *, seed=0, quiet=False):
+    """Return the finished run of just this recipe, seed and data where there is one; else train it."""
+    path = output(out or runs_folder() / recipe.name)
+    if runs.same_training(path, identity(training, validation, recipe, seed)):
+        notes.info("%s: trained before on the same data with the same recipe and seed; opened.", path.name)
+        return runs.open_run(path)
+    notes.info("%s: not trained on this data yet; training now.", path.name)
+    return train(training, validation, recipe, path, seed=seed, overwrite=True, quiet=quiet)
+
+
+def identity(training, validation, recipe, seed):
+    """Return what makes two trainings the same one: recipe, seed, data and the weights that it starts from."""
+    return {"recipe": recipe.as_dict(), "seed": seed,
+            "data_fingerprint": f"{training.fingerprint()}-{validation.fingerprint()}",
+            "start_fingerprint": shipped.start_fingerprint(recipe)}
+
+
+def make_way(path, resume=False, overwrite=False):
+    """Make the run folder ready, or refuse: nothing that exists is overwritten unasked."""
+    runs.refuse_run(path, resume, overwrite)
+    try:
+        if path.is_dir() and overwrite:
+            runs.clear_run(path)
+        path.mkdir(parents=True, exist_ok=True)
+        for left_by_a_kill in path.glob(".writing-*"):
+            left_by_a_kill.unlink()
+    except OSError as error:
+        raise CourseError(f"{path}: cannot be made ({error.strerror}); name another folder", ["out"]) from error
+
+
+class Recorder(Keeper):
+    """A Keeper that writes, once an epoch and in one file, all that is needed to resume; with a progress bar."""
+
+    def __init__(self, path, recipe, about, resume, quiet):
+        super().__init__(recipe)
+        self.path, self.about, self.quiet = path, about, quiet
+        self.stored = load_arrays(path / runs.PROGRESS) if resume and (path / runs.PROGRESS).exists() else None
+
+    def begin(self, model):
+        """Put back what was stored, if anything, and return the number of epochs already done."""
+        done = super().begin(model)
+        if self.stored is not None:
+            done = self._put_back(model)
+        self.bar = tqdm(total=self.recipe.epochs, initial=done, unit="epoch", desc="Training", disable=self.quiet)
+        return done
+
+    def _put_back(self, model):
+        if str(self.stored.get("about")) != repr(self.about):
+            raise CourseError(f"{self.path}: was begun with another recipe, seed, precision or data; resume with the "
+                              "same, or name another folder", ["out", "overwrite"])
+        try:
+            model.optimizer.build(model.trainable_variables)
+            self.best_weights = numbered(self.stored, "best")
+            for weights in (self.best_weights, numbered(self.stored, "weights")):
+                model.set_weights(weights)
+            for variable, value in zip(model.optimizer.variables, numbered(self.stored, "optimizer"), strict=True):
+                variable.assign(value)
+            self.best_loss = float(self.stored["best_loss"])
+            self.rows = [tuple(map(float, row)) for row in self.stored["rows"]]
+            self.history()
+        except (KeyError, ValueError, TypeError) as error:
+            raise CourseError(f"{self.path / runs.PROGRESS}: is damaged; restore it from a copy, or train into another "
+                              "folder", ["out", "overwrite"]) from error
+        return len(self.rows)
+
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, logs)
+        optimizer = [np.asarray(variable) for variable in self.model.optimizer.variables]
+        save_arrays(
+            self.path / runs.PROGRESS, about=np.array(repr(self.about)), rows=np.array(self.rows),
+            best_loss=np.array(self.best_loss), **numbering("weights", self.model.get_weights()),
+            **numbering("best", self.best_weights), **numbering("optimizer", optimizer))
+        write_csv(self.path / runs.HISTORY, self.history())
+        self.bar.set_postfix({"val Dice": f"{logs['val_dice']:.3f}"})
+        self.bar.update()
+
+    def on_train_end(self, logs=None):
+        self.bar.close()

@@ -1,0 +1,49 @@
+"""The weights that ship with lvlab: trained on phantoms, on no patient."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from lvlab.errors import CourseError
+from lvlab.store.files import write_csv, write_json
+from lvlab.store.progress import load_arrays, numbered, numbering, save_arrays
+from lvlab.store.runs import HISTORY, RECIPE, WEIGHTS, Run
+
+SHIPPED = Path(__file__).parent / "weights"
+
+
+def shipped_run():
+    """Return the Run of the shipped weights."""
+    if not (SHIPPED / WEIGHTS).is_file():
+        raise CourseError(f"{SHIPPED}: holds no weights; make them with: make pretrain")
+    return Run(SHIPPED)
+
+
+def start_weights(recipe):
+    """Return the weights that a recipe starts from, float32, or None for scratch; raise where they fit another net."""
+    if recipe.start == "scratch":
+        return None
+    shipped = shipped_run().recipe
+    if recipe.filters != shipped.filters:
+        raise CourseError(f"the shipped weights fit filters {shipped.filters}, not {recipe.filters}; start from "
+                          "scratch")
+    return [array.astype(np.float32) for array in numbered(load_arrays(SHIPPED / WEIGHTS), "weights")]
+
+
+def start_fingerprint(recipe):
+    """Return what identifies the weights that a recipe starts from: the shipped ones', or "" from scratch."""
+    return fingerprint() if recipe.start == "phantom" else ""
+
+
+def fingerprint():
+    """Return 16 hex digits that change with the shipped weights."""
+    return hashlib.sha256((SHIPPED / WEIGHTS).read_bytes()).hexdigest()[:16]
+
+
+def ship(run):
+    """Put a run's weights into the package, in half precision, with its record and history."""
+    weights = [array.astype(np.float16) for array in run.model.get_weights()]
+    save_arrays(SHIPPED / WEIGHTS, **numbering("weights", weights))
+    write_json(SHIPPED / RECIPE, {key: value for key, value in run.record.items() if "patients" not in key})
+    write_csv(SHIPPED / HISTORY, run.history)
