@@ -53,10 +53,10 @@ def test_cross_validation_scores_every_slice_once_a_seed_and_resumes(phantom_fol
 
 def test_phantom_slices_made_on_all_cores_equal_those_made_in_one_but_for_a_rounded_grey_level():
     made = phantom_slices(120, seed=3, quiet=True)
-    images, masks = phantom.random_slices(30, seed=3, start=90)
-    difference = np.abs(made.images[90:] - images)
+    part = phantom.random_slices(30, seed=3, start=90)
+    difference = np.abs(made.images[90:] - part.images)
     assert difference.max() < 0.03 and (difference > 1e-3).mean() < 1e-3
-    np.testing.assert_array_equal(made.masks[90:], masks)
+    np.testing.assert_array_equal(made.masks[90:], part.masks)
 
 
 def test_shipped_weights_start_a_training_and_were_made_on_phantoms_only():

@@ -6,13 +6,32 @@ ventricle is a unit complex number and a wavy outline a short Fourier series in 
 """
 
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
-TISSUES = ("blood", "rv_blood", "vessel", "myocardium", "fat", "muscle", "marrow", "liver",
-           "stomach", "decoy_a", "decoy_b", "decoy_c", "lung", "air")
+
+class Tissue(IntEnum):
+    """What a pixel may hold; the number is its place in a stack of tissue shares."""
+
+    BLOOD = 0
+    RV_BLOOD = 1
+    VESSEL = 2
+    MYOCARDIUM = 3
+    FAT = 4
+    MUSCLE = 5
+    MARROW = 6
+    LIVER = 7
+    STOMACH = 8
+    DECOY_A = 9
+    DECOY_B = 10
+    DECOY_C = 11
+    LUNG = 12
+    AIR = 13
+
+
 GROUPS = ("normal", "infarct", "hypertrophic")
 
 # Per group: cavity radius, wall, long axis (mm at end-diastole) and ejection fraction.
@@ -22,6 +41,115 @@ _USUAL = {"normal": ((20, 26), (6.5, 10), (78, 95), (0.54, 0.70)),
 _WIDER = {"normal": ((14, 30), (4.5, 13), (60, 105), (0.40, 0.75)),
           "infarct": ((22, 40), (4.5, 12), (75, 115), (0.08, 0.45)),
           "hypertrophic": ((11, 24), (11, 24), (60, 100), (0.55, 0.88))}
+
+
+class Hump(NamedTuple):
+    """A smooth hump round the ventricle: where, how narrow, how high (mm, or a share)."""
+
+    angle: float
+    sharpness: float
+    height: float
+
+
+class Sponge(NamedTuple):
+    """The non-compacted layer inside the wall: where, how narrow, how deep (mm), its share of muscle."""
+
+    angle: float
+    sharpness: float
+    depth: float
+    muscle: float
+
+
+class Papillary(NamedTuple):
+    """A papillary muscle: its angle, radius, gap to the wall (mm) and breadth along the wall (ratio)."""
+
+    angle: float
+    radius: float
+    gap: float
+    breadth: float
+
+
+class Outflow(NamedTuple):
+    """The outflow tract: its angle, the share of the long axis it opens, the aortic root's radius."""
+
+    angle: float
+    opens: float
+    root: float
+
+
+class RightVentricle(NamedTuple):
+    """The crescent round the septum; `end` is the share of the long axis at which it closes."""
+
+    depth: float
+    angle: float
+    sharpness: float
+    end: float
+    wall: float
+    ripple: np.ndarray
+    trabeculae: float         # 0..1
+
+
+class FatRim(NamedTuple):
+    """Fat on the heart: its mean thickness, the ripple in it, and pads."""
+
+    thickness: float
+    ripple: np.ndarray
+    pads: tuple[Hump, ...]
+
+
+class Chest(NamedTuple):
+    """The chest wall: from the cavity's axis to the ribs, its layers, and the body's outline."""
+
+    angle: float
+    distance: float
+    ribs: float
+    muscle: float
+    fat: float
+    long: float
+    short: float
+    ripple: np.ndarray
+
+
+class Mediastinum(NamedTuple):
+    """The patchy tissue behind the sternum: its angle and its depth under the ribs."""
+
+    angle: float
+    depth: float
+
+
+class Diaphragm(NamedTuple):
+    """A dome: distance, curvature per mm, slope, rise per mm of z."""
+
+    distance: float
+    curvature: float
+    slope: float
+    rise: float
+
+
+class Stomach(NamedTuple):
+    """A bag: its x, how deep below the diaphragm, its radius and aspect."""
+
+    across: float
+    down: float
+    radius: float
+    aspect: float
+
+
+class Disc(NamedTuple):
+    """A round thing across the planes, such as the aorta: centre (complex) and radius."""
+
+    centre: complex
+    radius: float
+
+
+class Decoy(NamedTuple):
+    """A round thing that is no heart: centre (complex), radius, aspect, ripple, tissue."""
+
+    centre: complex
+    radius: float
+    aspect: float
+    ripple: np.ndarray
+    tissue: Tissue
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,32 +171,20 @@ class Anatomy:
     wall_ripple: np.ndarray
     trabeculae: float         # depth of the trabeculated rim
     trabecular_ripple: np.ndarray
-    sponge: tuple             # (angle, sharpness, depth, share of muscle) of the non-compacted layer
-    papillaries: tuple        # (angle, radius, gap to the wall, breadth along it) each
-    scar: tuple               # (angle, sharpness, severity 0..1)
-    outflow: tuple            # (angle, share of the long axis it opens, root radius)
-    rv_depth: float
-    rv_angle: float
-    rv_sharpness: float
-    rv_end: float             # share of the long axis at which the right ventricle closes
-    rv_wall: float
-    rv_ripple: np.ndarray
-    rv_trabeculae: float      # 0..1
-    fat: float
-    fat_ripple: np.ndarray
-    fat_pads: tuple           # (angle, sharpness, depth) each
-    chest_angle: float
-    chest_distance: float     # from the cavity's axis to the ribs' inside
-    chest_layers: tuple       # rib layer, muscle, subcutaneous fat
-    body_axes: tuple
-    body_ripple: np.ndarray
-    mediastinum: tuple        # (angle, depth under the ribs)
-    diaphragm: tuple          # (distance, curvature per mm, slope, rise per mm of z)
-    stomach: tuple            # (x, depth below the diaphragm, radius, aspect)
-    aorta: tuple              # (centre, radius)
-    spine: tuple              # (centre, radius)
+    sponge: Sponge
+    papillaries: tuple[Papillary, ...]
+    scar: Hump                # height: how much of the contraction is lost, 0..1
+    outflow: Outflow
+    right: RightVentricle
+    fat: FatRim
+    chest: Chest
+    mediastinum: Mediastinum
+    diaphragm: Diaphragm
+    stomach: Stomach
+    aorta: Disc
+    spine: Disc
     lung_vessels: float
-    decoys: tuple             # (centre, radius, aspect, ripple, tissue) each
+    decoys: tuple[Decoy, ...]
     rotation: float
     mirrored: bool
     offset: complex
@@ -76,7 +192,7 @@ class Anatomy:
 
 
 class Composition(NamedTuple):
-    """What one slab holds: shares of `TISSUES` (t, h, w), summing to 1, and the cavity (h, w) bool."""
+    """What one slab holds: shares of each `Tissue` (t, h, w), summing to 1, and the cavity (h, w) bool."""
 
     tissues: np.ndarray
     mask: np.ndarray
@@ -128,8 +244,8 @@ def _left_ventricle(rng, between, group, ejection):
     big = 1.25 if group == "hypertrophic" else 1.0
     count = rng.choice([0, 1, 2, 2, 2, 3])
     angles = np.array([0.9, -0.8, 0.1])[:count] + rng.normal(0, 0.35, count)
-    muscles = tuple((a, big * between((3.0, 6.5), (2.0, 9.0)), rng.uniform(-5, 4), rng.uniform(0.9, 1.8))
-                    for a in angles)
+    muscles = tuple(Papillary(a, big * between((3.0, 6.5), (2.0, 9.0)), rng.uniform(-5, 4),
+                              rng.uniform(0.9, 1.8)) for a in angles)
     uneven = _ripple(rng, between((0.06, 0.13), (0.02, 0.2)), 1, 4)
     if group == "hypertrophic":
         uneven[0] -= rng.uniform(0, 0.35)
@@ -138,39 +254,41 @@ def _left_ventricle(rng, between, group, ejection):
         shortening=min(between((0.10, 0.16), (0.04, 0.18)), 0.6 * ejection),
         tilt=complex(*rng.normal(0, 0.06, 2)),
         endo_ripple=_ripple(rng, between((0.015, 0.045), (0.0, 0.08)), 2, 4),
-        sponge=(rng.normal(0, 1), rng.uniform(0, 2.5), between((0, 5), (0, 9)), rng.uniform(0.35, 1.0)),
+        sponge=Sponge(rng.normal(0, 1), rng.uniform(0, 2.5), between((0, 5), (0, 9)), rng.uniform(0.35, 1.0)),
         wall_ripple=uneven, trabeculae=between((0.5, 3.0), (0.5, 7.5)),
         trabecular_ripple=_ripple(rng, 0.45, 4, 13), papillaries=muscles,
-        scar=(rng.uniform(-np.pi, np.pi), rng.uniform(1.5, 5), scarred * rng.uniform(0.3, 0.7)),
-        outflow=(-2.2 + rng.normal(0, 0.3), rng.uniform(0.1, 0.28), between((9, 13), (6, 16))))
+        scar=Hump(rng.uniform(-np.pi, np.pi), rng.uniform(1.5, 5), scarred * rng.uniform(0.3, 0.7)),
+        outflow=Outflow(-2.2 + rng.normal(0, 0.3), rng.uniform(0.1, 0.28), between((9, 13), (6, 16))))
 
 
 def _right_heart(rng, between, radius):
-    pads = ((-2.2, rng.uniform(2, 8), between((-4, 16), (-8, 25))),
-            (1.9, rng.uniform(2, 8), between((-4, 16), (-8, 25))),
-            (rng.uniform(-np.pi, np.pi), rng.uniform(2, 8), between((-6, 10), (-8, 25))))
-    return dict(
-        rv_depth=between((20, 45), (4, 60)), rv_angle=np.pi + 0.25 + rng.normal(0, 0.25),
-        rv_sharpness=between((1.8, 3.6), (0.8, 5)), rv_end=between((0.75, 1.0), (0.4, 1.05)),
-        rv_wall=between((2.0, 3.5), (1.0, 6.0)), rv_ripple=_ripple(rng, 0.2, 1, 6),
-        rv_trabeculae=rng.uniform(0.1, 0.9), fat=between((0.0, 2.0), (-2, 5)),
-        fat_ripple=_ripple(rng, 1.2, 1, 8), fat_pads=pads)
+    pads = (Hump(-2.2, rng.uniform(2, 8), between((-4, 16), (-8, 25))),
+            Hump(1.9, rng.uniform(2, 8), between((-4, 16), (-8, 25))),
+            Hump(rng.uniform(-np.pi, np.pi), rng.uniform(2, 8), between((-6, 10), (-8, 25))))
+    right = RightVentricle(
+        depth=between((20, 45), (4, 60)), angle=np.pi + 0.25 + rng.normal(0, 0.25),
+        sharpness=between((1.8, 3.6), (0.8, 5)), end=between((0.75, 1.0), (0.4, 1.05)),
+        wall=between((2.0, 3.5), (1.0, 6.0)), ripple=_ripple(rng, 0.2, 1, 6),
+        trabeculae=rng.uniform(0.1, 0.9))
+    return dict(right=right, fat=FatRim(between((0.0, 2.0), (-2, 5)), _ripple(rng, 1.2, 1, 8), pads))
 
 
 def _thorax(rng, between, heart):
-    chest = between((2, 24), (0, 55)) + heart
+    distance = between((2, 24), (0, 55)) + heart
     floor = between((-4, 12), (-6, 45)) + heart
+    chest = Chest(
+        angle=-2.3 + rng.normal(0, 0.3), distance=distance, ribs=between((8, 14), (4, 18)),
+        muscle=between((2, 14), (0, 22)), fat=between((6, 28), (2, 45)),
+        long=between((150, 190), (110, 220)), short=between((105, 135), (80, 170)),
+        ripple=_ripple(rng, 0.03, 2, 6))
     return dict(
-        chest_angle=-2.3 + rng.normal(0, 0.3), chest_distance=chest,
-        chest_layers=(between((8, 14), (4, 18)), between((2, 14), (0, 22)), between((6, 28), (2, 45))),
-        body_axes=(between((150, 190), (110, 220)), between((105, 135), (80, 170))),
-        body_ripple=_ripple(rng, 0.03, 2, 6), mediastinum=(rng.uniform(-3.6, -2.2), rng.uniform(-30, 45)),
-        diaphragm=(floor, between((0.001, 0.006), (-0.002, 0.01)), rng.normal(0, 0.25),
-                   rng.uniform(0.0, 0.2)),
-        stomach=(rng.uniform(5, 60), rng.uniform(18, 35), between((12, 28), (8, 40)),
-                 rng.uniform(0.5, 1)),
-        aorta=(np.complex64(rng.uniform(30, 90) + 1j * rng.uniform(55, 95)), rng.uniform(9, 14)),
-        spine=(np.complex64(rng.uniform(-20, 40) + 1j * rng.uniform(100, 130)), rng.uniform(18, 25)),
+        chest=chest, mediastinum=Mediastinum(rng.uniform(-3.6, -2.2), rng.uniform(-30, 45)),
+        diaphragm=Diaphragm(floor, between((0.001, 0.006), (-0.002, 0.01)), rng.normal(0, 0.25),
+                            rng.uniform(0.0, 0.2)),
+        stomach=Stomach(rng.uniform(5, 60), rng.uniform(18, 35), between((12, 28), (8, 40)),
+                        rng.uniform(0.5, 1)),
+        aorta=Disc(np.complex64(rng.uniform(30, 90) + 1j * rng.uniform(55, 95)), rng.uniform(9, 14)),
+        spine=Disc(np.complex64(rng.uniform(-20, 40) + 1j * rng.uniform(100, 130)), rng.uniform(18, 25)),
         lung_vessels=between((0.0, 1.0), (-0.5, 1.5)))
 
 
@@ -190,9 +308,9 @@ def _decoys(rng, wild, heart):
         radius = rng.uniform(5, 30) if wild else rng.uniform(5, 16)
         away = heart + radius + rng.uniform(5, 60)
         angle = rng.uniform(-np.pi, np.pi) if wild else rng.uniform(0.3, 2.2)
-        tissue = rng.choice(["decoy_a", "decoy_b", "decoy_c"])
-        blobs.append((np.complex64(away * np.exp(1j * angle)), radius, rng.uniform(0.4, 1.0),
-                      _ripple(rng, 0.12, 1, 5), str(tissue)))
+        tissue = Tissue(rng.choice([Tissue.DECOY_A, Tissue.DECOY_B, Tissue.DECOY_C]))
+        blobs.append(Decoy(np.complex64(away * np.exp(1j * angle)), radius, rng.uniform(0.4, 1.0),
+                           _ripple(rng, 0.12, 1, 5), tissue))
     return tuple(blobs)
 
 
@@ -266,7 +384,7 @@ class _Canvas:
 
     def __init__(self, planes, shape, edge_mm):
         self.clear = np.ones((planes, *shape), np.float32)
-        self.tissues = np.zeros((len(TISSUES), *shape), np.float32)
+        self.tissues = np.zeros((len(Tissue), *shape), np.float32)
         self.edge_mm = np.float32(edge_mm)
 
     def inside(self, distance_mm, edge=1.0):
@@ -275,7 +393,7 @@ class _Canvas:
 
     def paint(self, tissue, occupancy):
         seen = self.clear * occupancy
-        self.tissues[TISSUES.index(tissue)] += seen.mean(axis=0)
+        self.tissues[tissue] += seen.mean(axis=0)
         self.clear -= seen
 
     def flatten(self):
@@ -320,11 +438,11 @@ def _paint_heart(canvas, anatomy, points, depths, phase, rng):
     cavity = canvas.inside(away - endo) * present * (share <= 1)
     _paint_cavity(canvas, anatomy, heart, place, away, unit, endo, share, phase, cavity)
     _paint_base(canvas, anatomy, place, away, unit, endo, share, heart)
-    canvas.paint("myocardium", canvas.inside(away - epi) * present)
+    canvas.paint(Tissue.MYOCARDIUM, canvas.inside(away - epi) * present)
     outer = _paint_right_ventricle(canvas, anatomy, away, unit, epi, share, phase, rng)
-    pads = sum(depth * _bump(unit, angle, sharp) for angle, sharp, depth in anatomy.fat_pads if depth > 0)
-    rim = anatomy.fat * (1 + _wave(unit, anatomy.fat_ripple)) + pads
-    canvas.paint("fat", canvas.inside(away - outer - np.maximum(rim, 0)))
+    pads = sum(depth * _bump(unit, angle, sharp) for angle, sharp, depth in anatomy.fat.pads if depth > 0)
+    rim = anatomy.fat.thickness * (1 + _wave(unit, anatomy.fat.ripple)) + pads
+    canvas.paint(Tissue.FAT, canvas.inside(away - outer - np.maximum(rim, 0)))
     return cavity.mean(axis=0)
 
 
@@ -352,16 +470,16 @@ def _paint_cavity(canvas, anatomy, heart, place, away, unit, endo, share, phase,
         seen = place * np.complex64(np.exp(-1j * angle)) - middle
         distance = np.abs(seen.real + 1j * seen.imag / np.float32(breadth))
         waves = 1 + 0.5 * _wave(unit * np.complex64(np.exp(1j * angle)), anatomy.trabecular_ripple)
-        canvas.paint("myocardium", canvas.inside(distance - size * waves) * cavity * (size > 0.5))
+        canvas.paint(Tissue.MYOCARDIUM, canvas.inside(distance - size * waves) * cavity * (size > 0.5))
     depth = anatomy.trabeculae * (0.4 + share) * grown
     rough = depth * np.maximum(0.3 + _wave(unit * np.exp(2j * share), anatomy.trabecular_ripple), 0)
     angle, sharpness, layer, muscle = anatomy.sponge
     squeezed = min(anatomy.cavity_radius / heart.radius, 1.7)
     rough += max(layer, 0) * squeezed * (0.5 + 0.6 * share) * _bump(unit, angle, sharpness)
     rough = np.minimum(rough, 0.45 * endo)
-    canvas.paint("blood", canvas.inside(away - endo + rough) * cavity)
-    canvas.paint("myocardium", np.float32(muscle) * cavity)
-    canvas.paint("blood", cavity)
+    canvas.paint(Tissue.BLOOD, canvas.inside(away - endo + rough) * cavity)
+    canvas.paint(Tissue.MYOCARDIUM, np.float32(muscle) * cavity)
+    canvas.paint(Tissue.BLOOD, cavity)
 
 
 def _paint_base(canvas, anatomy, place, away, unit, endo, share, heart):
@@ -373,29 +491,30 @@ def _paint_base(canvas, anatomy, place, away, unit, endo, share, heart):
     near = heart.radius * _profile(np.clip(share, 0, 1), anatomy.bluntness)
     centre = (near + np.where(share < 0, 1.3, 0.45) * root) * np.complex64(np.exp(1j * angle))
     tract = np.abs(place - centre) - root
-    canvas.paint("blood", canvas.inside(tract) * opening)
-    canvas.paint("muscle", canvas.inside(tract - 2) * opening)
+    canvas.paint(Tissue.BLOOD, canvas.inside(tract) * opening)
+    canvas.paint(Tissue.MUSCLE, canvas.inside(tract - 2) * opening)
     atrium = away - 0.9 * endo * (1 + 0.15 * (unit * np.complex64(np.exp(-1j))).real)
     above = (share < 0).astype(np.float32)
-    canvas.paint("vessel", canvas.inside(atrium) * above)
-    canvas.paint("muscle", canvas.inside(atrium - 2.5) * above)
+    canvas.paint(Tissue.VESSEL, canvas.inside(atrium) * above)
+    canvas.paint(Tissue.MUSCLE, canvas.inside(atrium - 2.5) * above)
 
 
 def _paint_right_ventricle(canvas, anatomy, away, unit, epi, share, phase, rng):
     """The crescent round the septum; return the radii of the heart's outside."""
+    right = anatomy.right
     squeezed = 1 - 0.5 * anatomy.ejection_fraction * phase
-    reach = np.sqrt(np.clip(1 - (np.maximum(share, 0) / anatomy.rv_end) ** 2, 0, 1))
-    hump = _bump(unit, anatomy.rv_angle + 0.5 * (share - 0.4), anatomy.rv_sharpness)
-    depth = anatomy.rv_depth * squeezed * reach * (1 + _wave(unit, anatomy.rv_ripple))
+    reach = np.sqrt(np.clip(1 - (np.maximum(share, 0) / right.end) ** 2, 0, 1))
+    hump = _bump(unit, right.angle + 0.5 * (share - 0.4), right.sharpness)
+    depth = right.depth * squeezed * reach * (1 + _wave(unit, right.ripple))
     depth = depth * np.clip(1.25 * hump - 0.25, 0, 1)
     epi = np.where(share > 0, epi, 0.95 * epi)
     free_wall = epi + depth
     room = depth > 1
-    bands = smooth_field(rng, away.shape[1:], 3.5) - 2.4 + 1.6 * anatomy.rv_trabeculae * share
-    canvas.paint("myocardium", canvas.inside(away - free_wall) * room * np.clip(2 * bands, 0, 0.8))
-    canvas.paint("rv_blood", canvas.inside(away - free_wall) * room)
-    outer = free_wall + anatomy.rv_wall * np.clip(depth / 4, 0, 1)
-    canvas.paint("myocardium", canvas.inside(away - outer))
+    bands = smooth_field(rng, away.shape[1:], 3.5) - 2.4 + 1.6 * right.trabeculae * share
+    canvas.paint(Tissue.MYOCARDIUM, canvas.inside(away - free_wall) * room * np.clip(2 * bands, 0, 0.8))
+    canvas.paint(Tissue.RV_BLOOD, canvas.inside(away - free_wall) * room)
+    outer = free_wall + right.wall * np.clip(depth / 4, 0, 1)
+    canvas.paint(Tissue.MYOCARDIUM, canvas.inside(away - outer))
     return outer
 
 
@@ -405,23 +524,23 @@ def _paint_thorax(canvas, anatomy, points, z_mm, rng):
     _paint_chest_wall(canvas, anatomy, points, z_mm, rng)
     _paint_mediastinum(canvas, anatomy, points, rng)
     _paint_abdomen(canvas, anatomy, points, z_mm, rng)
-    for tissue, (centre, radius), rim in (("vessel", anatomy.aorta, 2.0), ("marrow", anatomy.spine, 3)):
+    for tissue, (centre, radius), rim in ((Tissue.VESSEL, anatomy.aorta, 2.0), (Tissue.MARROW, anatomy.spine, 3)):
         distance = np.abs(points - centre) - radius
         canvas.paint(tissue, canvas.inside(distance))
-        canvas.paint("muscle", canvas.inside(distance - rim))
+        canvas.paint(Tissue.MUSCLE, canvas.inside(distance - rim))
     vessels = smooth_field(rng, points.shape, 1.7) - 3.0 + 0.7 * anatomy.lung_vessels
-    canvas.paint("vessel", np.clip(0.8 * (vessels + 0.6 * smooth_field(rng, points.shape, 14)), 0, 0.8))
-    canvas.paint("lung", 1.0)
+    canvas.paint(Tissue.VESSEL, np.clip(0.8 * (vessels + 0.6 * smooth_field(rng, points.shape, 14)), 0, 0.8))
+    canvas.paint(Tissue.LUNG, 1.0)
 
 
 def _paint_mediastinum(canvas, anatomy, points, rng):
     """Fat, vessels and soft tissue, all in patches, behind the sternum and beside the right ventricle."""
     (angle, depth), patches = anatomy.mediastinum, smooth_field(rng, points.shape, 5)
     along = (points * np.complex64(np.exp(-1j * angle))).real
-    there = canvas.inside(anatomy.chest_distance - depth - along + 4 * smooth_field(rng, points.shape, 9))
-    canvas.paint("fat", there * np.clip(0.8 * patches, 0, 1))
-    canvas.paint("vessel", there * np.clip(smooth_field(rng, points.shape, 3) - 1.2, 0, 0.8))
-    canvas.paint("muscle", there * np.clip(0.9 - patches, 0, 1))
+    there = canvas.inside(anatomy.chest.distance - depth - along + 4 * smooth_field(rng, points.shape, 9))
+    canvas.paint(Tissue.FAT, there * np.clip(0.8 * patches, 0, 1))
+    canvas.paint(Tissue.VESSEL, there * np.clip(smooth_field(rng, points.shape, 3) - 1.2, 0, 0.8))
+    canvas.paint(Tissue.MUSCLE, there * np.clip(0.9 - patches, 0, 1))
 
 
 def _paint_decoys(canvas, anatomy, points):
@@ -435,29 +554,28 @@ def _paint_decoys(canvas, anatomy, points):
 
 def _paint_chest_wall(canvas, anatomy, points, z_mm, rng):
     """Layers by depth under the skin: fat, muscle, ribs between their muscles; air outside."""
-    long, short = anatomy.body_axes
-    ribs, muscle, fat = anatomy.chest_layers
-    inward = np.exp(1j * anatomy.chest_angle)
-    near = anatomy.chest_distance - 0.25 * (z_mm - anatomy.length / 2)
+    _, distance, ribs, muscle, fat, long, short, ripple = anatomy.chest
+    inward = np.exp(1j * anatomy.chest.angle)
+    near = distance - 0.25 * (z_mm - anatomy.length / 2)
     middle = (near + ribs + muscle + fat - short) * inward
     place = (points - np.complex64(middle)) * np.complex64(1j / inward)
     scaled = place.real / long + 1j * place.imag / short
     ratio = np.abs(scaled)
     unit = (scaled / np.maximum(ratio, 1e-3)).astype(np.complex64)
-    depth = (1 - ratio * (1 + _wave(unit, anatomy.body_ripple))) * np.float32(short)
+    depth = (1 - ratio * (1 + _wave(unit, ripple))) * np.float32(short)
     wavy = depth + 1.5 * smooth_field(rng, points.shape, 12)
-    canvas.paint("air", canvas.inside(depth))
-    canvas.paint("muscle", canvas.inside(depth - 1.5))
-    canvas.paint("fat", canvas.inside(wavy - fat))
+    canvas.paint(Tissue.AIR, canvas.inside(depth))
+    canvas.paint(Tissue.MUSCLE, canvas.inside(depth - 1.5))
+    canvas.paint(Tissue.FAT, canvas.inside(wavy - fat))
     streaks = np.clip(smooth_field(rng, points.shape, 4) - 0.8, 0, 1)
-    canvas.paint("fat", canvas.inside(wavy - fat - muscle) * streaks)
-    spaced = _wave(unit ** 12, anatomy.body_ripple[:1] + 1)
+    canvas.paint(Tissue.FAT, canvas.inside(wavy - fat - muscle) * streaks)
+    spaced = _wave(unit ** 12, ripple[:1] + 1)
     bone = np.abs(depth - fat - muscle - ribs / 2) - 0.45 * ribs * spaced
-    canvas.paint("marrow", canvas.inside(bone, 2))
-    canvas.paint("muscle", canvas.inside(wavy - fat - muscle - 0.8 * ribs))
+    canvas.paint(Tissue.MARROW, canvas.inside(bone, 2))
+    canvas.paint(Tissue.MUSCLE, canvas.inside(wavy - fat - muscle - 0.8 * ribs))
     lining = np.clip(0.3 + smooth_field(rng, points.shape, 8), 0, 1)
-    canvas.paint("fat", canvas.inside(wavy - fat - muscle - ribs) * lining)
-    canvas.paint("muscle", canvas.inside(wavy - fat - muscle - ribs))
+    canvas.paint(Tissue.FAT, canvas.inside(wavy - fat - muscle - ribs) * lining)
+    canvas.paint(Tissue.MUSCLE, canvas.inside(wavy - fat - muscle - ribs))
 
 
 def _paint_abdomen(canvas, anatomy, points, z_mm, rng):
@@ -471,12 +589,12 @@ def _paint_abdomen(canvas, anatomy, points, z_mm, rng):
     folds = smooth_field(rng, points.shape, 5)
     place = (x - across) + 1j * (below - down) / aspect
     bag = np.abs(place) - radius + 1.5 * smooth_field(rng, points.shape, 10)
-    canvas.paint("stomach", canvas.inside(bag + 4 + 2 * folds, 2) * under)
-    canvas.paint("muscle", canvas.inside(bag) * under)
-    canvas.paint("fat", canvas.inside(bag - 2 - 2 * folds) * under)
-    canvas.paint("vessel", np.clip(smooth_field(rng, points.shape, 2.5) - 2, 0, 0.6) * under)
+    canvas.paint(Tissue.STOMACH, canvas.inside(bag + 4 + 2 * folds, 2) * under)
+    canvas.paint(Tissue.MUSCLE, canvas.inside(bag) * under)
+    canvas.paint(Tissue.FAT, canvas.inside(bag - 2 - 2 * folds) * under)
+    canvas.paint(Tissue.VESSEL, np.clip(smooth_field(rng, points.shape, 2.5) - 2, 0, 0.6) * under)
     beside = canvas.inside(x - across + 0.3 * below + 4 * folds, 2)
-    canvas.paint("liver", beside * canvas.inside(2 - below))
-    canvas.paint("muscle", under * canvas.inside(below - 2))
-    canvas.paint("fat", under * np.clip(folds - 0.6, 0, 1))
-    canvas.paint("muscle", under)
+    canvas.paint(Tissue.LIVER, beside * canvas.inside(2 - below))
+    canvas.paint(Tissue.MUSCLE, under * canvas.inside(below - 2))
+    canvas.paint(Tissue.FAT, under * np.clip(folds - 0.6, 0, 1))
+    canvas.paint(Tissue.MUSCLE, under)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
@@ -11,16 +12,17 @@ from tqdm.auto import tqdm
 
 from lvlab.phantom.anatomy import GROUPS, cavity_radius_mm, chamber, render, sample_anatomy
 from lvlab.phantom.scanner import acquire, sample_scanner
-from lvlab.slices import normalise
+from lvlab.slices import COLUMNS, SliceSet, normalise
 from lvlab.store.files import whole_folder
 
 LEVELS, FRAME, FRAMES, SYSTOLE_FRAME = 5, 192, 20, 8
 # Spawn keys that keep the patients of the course folder and of the stream apart, whatever the seeds.
 _COURSE, _STREAM = 1, 2
+_PHASES = {0.0: "ED", 1.0: "ES"}
 
 
 def random_slices(n, seed, size=128, start=0):
-    """Return (images, masks): float32 (n, size, size, 1), in [0, 1] and in {0, 1}, each of a new wild patient.
+    """Return a SliceSet of `n` slices, named wild-SEED-I, each of a new wild patient.
 
     Images are normalised as the course's crops are; about two masks in a hundred are empty. Slice i
     depends on `seed` and `start + i` only: chunks made apart equal one long run (a pixel in ten thousand
@@ -28,10 +30,15 @@ def random_slices(n, seed, size=128, start=0):
     """
     images = np.empty((n, size, size, 1), np.float32)
     masks = np.empty((n, size, size, 1), np.float32)
+    rows = []
     for i in range(n):
-        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_STREAM, start + i)))
-        images[i, ..., 0], masks[i, ..., 0] = _random_slice(rng, size)
-    return images, masks
+        number = start + i
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_STREAM, number)))
+        images[i, ..., 0], masks[i, ..., 0], phase, scanner = _random_slice(rng, size)
+        name = f"wild-{seed}-{number}"
+        rows.append((name, name, _PHASES.get(phase, ""), 0, scanner.spacing_mm, scanner.spacing_mm,
+                     scanner.thickness_mm, (0, 0, size, size)))
+    return SliceSet(images, masks, pd.DataFrame(rows, columns=COLUMNS))
 
 
 def _random_slice(rng, size):
@@ -42,7 +49,7 @@ def _random_slice(rng, size):
                        p=[0.68, 0.18, 0.14])
     tissues, mask = render(anatomy, heart.base + share * heart.length, phase, (size, size),
                            scanner.spacing_mm, scanner.thickness_mm)
-    return normalise(acquire(scanner, tissues, rng)), mask
+    return normalise(acquire(scanner, tissues, rng)), mask, phase, scanner
 
 
 def write(out, patients=8, seed=0, quiet=False):
@@ -78,11 +85,10 @@ def course_patient(number, seed):
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_COURSE, number)))
     drawn = sample_anatomy(rng, group=GROUPS[number % len(GROUPS)])
-    angle, sharpness, depth, muscle = drawn.sponge
     anatomy = replace(
         drawn, ejection_fraction=min(drawn.ejection_fraction, 0.65), trabeculae=drawn.trabeculae / 2,
-        sponge=(angle, sharpness, depth / 2, muscle),
-        papillaries=tuple((angle, 0.7 * radius, *place) for angle, radius, *place in drawn.papillaries))
+        sponge=drawn.sponge._replace(depth=drawn.sponge.depth / 2),
+        papillaries=tuple(p._replace(radius=0.7 * p.radius) for p in drawn.papillaries))
     return anatomy, sample_scanner(rng), rng
 
 

@@ -1,25 +1,36 @@
 """From tissues to an image: contrast, texture, coils, point spread, artefacts, noise."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from lvlab.phantom.anatomy import TISSUES, _drawer, _is_wild, smooth_field
+from lvlab.phantom.anatomy import Tissue, _drawer, _is_wild, smooth_field
 
 # Balanced steady-state signal relative to blood: usual range, and the range of domain randomisation.
 _SIGNAL = {
-    "blood": ((0.9, 1.1), (0.55, 1.1)), "rv_blood": ((0.9, 1.15), (0.3, 1.2)),
-    "vessel": ((0.8, 1.1), (0.2, 1.2)), "myocardium": ((0.2, 0.36), (0.05, 0.5)),
-    "fat": ((0.85, 1.5), (0.0, 1.6)), "muscle": ((0.15, 0.3), (0.02, 0.9)),
-    "marrow": ((0.3, 0.8), (0.0, 1.2)), "liver": ((0.2, 0.42), (0.02, 1.1)),
-    "stomach": ((0.3, 0.9), (0.0, 1.2)), "decoy_a": ((0.1, 0.5), (0.0, 1.2)),
-    "decoy_b": ((0.3, 0.8), (0.0, 1.2)), "decoy_c": ((0.7, 1.1), (0.0, 1.2)),
-    "lung": ((0.03, 0.12), (0.0, 0.3)), "air": ((0.0, 0.01), (0.0, 0.1))}
+    Tissue.BLOOD: ((0.9, 1.1), (0.55, 1.1)), Tissue.RV_BLOOD: ((0.9, 1.15), (0.3, 1.2)),
+    Tissue.VESSEL: ((0.8, 1.1), (0.2, 1.2)), Tissue.MYOCARDIUM: ((0.2, 0.36), (0.05, 0.5)),
+    Tissue.FAT: ((0.85, 1.5), (0.0, 1.6)), Tissue.MUSCLE: ((0.15, 0.3), (0.02, 0.9)),
+    Tissue.MARROW: ((0.3, 0.8), (0.0, 1.2)), Tissue.LIVER: ((0.2, 0.42), (0.02, 1.1)),
+    Tissue.STOMACH: ((0.3, 0.9), (0.0, 1.2)), Tissue.DECOY_A: ((0.1, 0.5), (0.0, 1.2)),
+    Tissue.DECOY_B: ((0.3, 0.8), (0.0, 1.2)), Tissue.DECOY_C: ((0.7, 1.1), (0.0, 1.2)),
+    Tissue.LUNG: ((0.03, 0.12), (0.0, 0.3)), Tissue.AIR: ((0.0, 0.01), (0.0, 0.1))}
 # How strongly each tissue shows the fine and the coarse texture.
-_TEXTURE = {"blood": (0.3, 0.8), "rv_blood": (0.3, 1.0), "vessel": (0.3, 0.8), "myocardium": (0.8, 0.8),
-            "fat": (0.6, 1.0), "muscle": (1.2, 1.2), "marrow": (1.5, 1.0), "liver": (0.8, 0.7),
-            "stomach": (2.0, 2.0), "decoy_a": (1.0, 1.5), "decoy_b": (1.5, 1.5), "decoy_c": (0.5, 1.0),
-            "lung": (2.5, 2.5), "air": (0.0, 0.0)}
+_TEXTURE = {
+    Tissue.BLOOD: (0.3, 0.8), Tissue.RV_BLOOD: (0.3, 1.0), Tissue.VESSEL: (0.3, 0.8),
+    Tissue.MYOCARDIUM: (0.8, 0.8), Tissue.FAT: (0.6, 1.0), Tissue.MUSCLE: (1.2, 1.2),
+    Tissue.MARROW: (1.5, 1.0), Tissue.LIVER: (0.8, 0.7), Tissue.STOMACH: (2.0, 2.0),
+    Tissue.DECOY_A: (1.0, 1.5), Tissue.DECOY_B: (1.5, 1.5), Tissue.DECOY_C: (0.5, 1.0),
+    Tissue.LUNG: (2.5, 2.5), Tissue.AIR: (0.0, 0.0)}
+
+
+class Coil(NamedTuple):
+    """Brightness over the image: its slope across and down (1/pixel) and its curvature."""
+
+    across: float
+    down: float
+    curvature: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,9 +41,10 @@ class Scanner:
     thickness_mm: float
     signal: np.ndarray        # per tissue
     texture: float
-    texture_px: tuple         # fine, coarse
+    fine_px: float
+    coarse_px: float
     opposed: bool             # fat and water cancel where they share a pixel: the black outline
-    coil: tuple               # (direction x, y in 1/pixel, curvature)
+    coil: Coil
     shading: float            # depth of smooth uneven brightness
     blur_px: float
     cutoff: float             # share of k-space kept; under 1 the edges ring
@@ -47,17 +59,17 @@ def sample_scanner(rng, variety="realistic"):
     """Draw a scanner; `variety` is "realistic" or "wild" (far wider; a third of it realistic)."""
     wild = _is_wild(rng, variety)
     between = _drawer(rng, wild)
-    signal = np.array([between(*_SIGNAL[t]) for t in TISSUES], np.float32)
+    signal = np.array([between(*_SIGNAL[t]) for t in Tissue], np.float32)
     if wild and rng.random() < 0.6:
-        signal[1] = signal[0] * rng.uniform(0.85, 1.2)
-    signal[3] = min(signal[3], 0.75 * signal[0])
+        signal[Tissue.RV_BLOOD] = signal[Tissue.BLOOD] * rng.uniform(0.85, 1.2)
+    signal[Tissue.MYOCARDIUM] = min(signal[Tissue.MYOCARDIUM], 0.75 * signal[Tissue.BLOOD])
     direction = np.exp(2j * np.pi * rng.random()) * between((0.0, 0.010), (0.0, 0.016))
     return Scanner(
         spacing_mm=between((1.2, 1.8), (0.8, 2.0)), thickness_mm=between((6, 10), (5, 12)), signal=signal,
         texture=between((0.06, 0.14), (0.0, 0.22)),
-        texture_px=(between((1.2, 2), (1, 3)), between((4, 9), (3, 16))),
+        fine_px=between((1.2, 2), (1, 3)), coarse_px=between((4, 9), (3, 16)),
         opposed=bool(rng.random() < (0.5 if wild else 0.85)),
-        coil=(direction.real, direction.imag, between((-3e-5, 3e-5), (-1e-4, 1e-4))),
+        coil=Coil(direction.real, direction.imag, between((-3e-5, 3e-5), (-1e-4, 1e-4))),
         shading=between((0.05, 0.15), (0.0, 0.4)), blur_px=between((0.6, 1.05), (0.35, 1.5)),
         cutoff=between((0.75, 1.0), (0.55, 1.0)), banding=max(0, between((-0.4, 0.3), (-0.5, 0.7))),
         ghost=max(0, between((-0.03, 0.03), (-0.05, 0.08))), noise=between((0.01, 0.035), (0.0, 0.07)),
@@ -90,15 +102,15 @@ def acquire(scanner, tissues, rng):
 def _signals(scanner, tissues, rng):
     """Signal of water and of fat (h, w), with texture and banding."""
     shape = tissues.shape[1:]
-    strength = np.array([_TEXTURE[t] for t in TISSUES], np.float32) * scanner.texture
-    flat = tissues.reshape(len(TISSUES), -1)
+    strength = np.array([_TEXTURE[t] for t in Tissue], np.float32) * scanner.texture
+    flat = tissues.reshape(len(Tissue), -1)
     fine, coarse = (strength.T @ flat).reshape(2, *shape)
-    uneven = 1 + (fine * smooth_field(rng, shape, scanner.texture_px[0])
-                  + coarse * smooth_field(rng, shape, scanner.texture_px[1]))
+    uneven = 1 + (fine * smooth_field(rng, shape, scanner.fine_px)
+                  + coarse * smooth_field(rng, shape, scanner.coarse_px))
     uneven = np.maximum(uneven, 0.05)
     if scanner.banding:
         uneven *= 1 - scanner.banding * np.exp(-(3 * smooth_field(rng, shape, 45) + 2.5) ** 2)
-    fat = scanner.signal[4] * tissues[4]
+    fat = scanner.signal[Tissue.FAT] * tissues[Tissue.FAT]
     water = (scanner.signal @ flat).reshape(shape) - fat
     return water * uneven, fat * uneven
 
