@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 
 SIZE = 128
 COLUMNS = ["name", "patient", "phase", "level", "row_spacing_mm", "col_spacing_mm", "slice_thickness_mm",
@@ -26,15 +27,15 @@ class SliceSet:
     masks: np.ndarray | None
     table: pd.DataFrame
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.images)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         patients = self.table.patient[self.table.patient != ""].nunique()
         truth = "with" if self.masks is not None else "without"
         return f"SliceSet({len(self)} slices, {patients} patient{'s' * (patients != 1)}, {truth} masks)"
 
-    def subset(self, chosen):
+    def subset(self, chosen: ArrayLike) -> "SliceSet":
         """Return the slices picked by a boolean array (n,) or by positions."""
         chosen = np.asarray(chosen)
         rows = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(int)
@@ -42,15 +43,15 @@ class SliceSet:
         return replace(self, images=self.images[rows], masks=masks,
                        table=self.table.iloc[rows].reset_index(drop=True))
 
-    def patients(self):
+    def patients(self) -> list[str]:
         """Return the patients' names in order of first appearance; one empty name where unknown."""
         return list(dict.fromkeys(self.table.patient))
 
-    def of_patient(self, patient):
+    def of_patient(self, patient: str) -> "SliceSet":
         """Return one patient's slices."""
         return self.subset((self.table.patient == patient).to_numpy())
 
-    def split_by_patient(self, fraction=0.2, seed=0):
+    def split_by_patient(self, fraction: float = 0.2, seed: int = 0) -> tuple["SliceSet", "SliceSet"]:
         """Split into (rest, validation) so that no patient is on both sides.
 
         Patients are shuffled by `seed` and taken for validation as long as this brings its share of
@@ -76,7 +77,7 @@ class SliceSet:
                 validation = more
         return self.subset(~validation), self.subset(validation)
 
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """Return 16 hex digits that change whenever a pixel, a mask or a name changes."""
         digest = hashlib.sha256("\n".join(self.table.name).encode())
         digest.update(np.ascontiguousarray(self.images).data)
@@ -85,14 +86,14 @@ class SliceSet:
         return digest.hexdigest()[:16]
 
 
-def concatenate(first, second):
+def concatenate(first: SliceSet, second: SliceSet) -> SliceSet:
     """Return one SliceSet holding the slices of both; both need masks, or neither."""
     masks = None if first.masks is None else np.concatenate([first.masks, second.masks])
     return SliceSet(np.concatenate([first.images, second.images]), masks,
                     pd.concat([first.table, second.table], ignore_index=True))
 
 
-def normalise(image, low=5, high=95):
+def normalise(image: ArrayLike, low: float = 5, high: float = 95) -> NDArray[np.float32]:
     """Map the `low`th percentile of an image to 0 and the `high`th to 1, and clip.
 
     image : array of any shape and finite numbers. Returns float32 in [0, 1]. An image whose two
@@ -105,7 +106,7 @@ def normalise(image, low=5, high=95):
     return np.clip((image - bottom) / (top - bottom), 0, 1).astype(np.float32)
 
 
-def centre_crop(image, size=SIZE):
+def centre_crop(image: ArrayLike, size: int = SIZE) -> tuple[np.ndarray, tuple[int, int]]:
     """Cut the central size × size pixels out of a 2-D image.
 
     Returns (crop, (top, left)). A side shorter than `size` is padded with the image's smallest
@@ -120,7 +121,7 @@ def centre_crop(image, size=SIZE):
     return padded[row:row + size, col:col + size], (top, left)
 
 
-def uncrop(mask, corner, shape):
+def uncrop(mask: np.ndarray, corner: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
     """Put a cropped mask back into a frame of `shape`, zero elsewhere: the inverse of `centre_crop`."""
     frame = np.zeros(shape, mask.dtype)
     (top, left), (height, width) = corner, mask.shape
@@ -130,7 +131,7 @@ def uncrop(mask, corner, shape):
     return frame
 
 
-def filled(vertices, shape):
+def filled(vertices: ArrayLike, shape: tuple[int, int]) -> NDArray[np.float32]:
     """Return the float32 mask (h, w, 1) of the pixels whose centres lie inside a polygon.
 
     vertices : (n, 2) of x, y in pixels, pixel centres at whole numbers; fewer than three enclose nothing
