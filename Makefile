@@ -1,62 +1,74 @@
-# lvlab: `make help` lists what can be made. Everything needed is installed into .venv first.
+# lvlab: bare `make` lists what can be made. Everything needed is installed into .venv first.
 
-DATA ?=
+DATA ?= $(LVLAB_DATA)
 RECIPE ?= lab
+START ?= scratch
 SEED ?= 0
+
+ifneq ($(DATA),)
+ifneq ($(shell test -d "$(DATA)" || echo absent),)
+$(error DATA is $(DATA), and there is no such folder)
+endif
+endif
 
 SUPPORTED := python3.11 python3.12 python3.13 python3 python
 PYTHON ?= $(shell for p in $(SUPPORTED); do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 LVLAB := $(BIN)/python -m lvlab
-FOLDER = $(if $(DATA),$(DATA),$(shell $(BIN)/python -c 'import lvlab; print(lvlab.course_folder())'))
-RUN = runs/$(RECIPE)-$(notdir $(patsubst %/,%,$(FOLDER)))
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 NOTEBOOKS := $(wildcard notebooks/*.py)
 PAIRS := $(NOTEBOOKS:.py=.ipynb)
 
-.DEFAULT_GOAL := install
-.PHONY: student site timings help install ablation benchmark pretrain lab data figures test lint pairs notebooks tensorboard clean test-kill test-browser
+# Paths are only ever quoted shell words: make's own functions would split them at spaces.
+CHOSEN = $(shell { $(BIN)/python -c 'import lvlab; print(lvlab.course_folder())' 2>&1 >&3 | tail -n 1 >&2; } 3>&1)
+FOLDER = $(eval FOLDER := $(if $(DATA),$(DATA),$(CHOSEN)))$(FOLDER)
+# A run is named by recipe, start, seed and data; four digits of its path tell apart data from outside of data/.
+OUTSIDE = cd "$(FOLDER)" 2>/dev/null && case "$$(pwd)" in "$(CURDIR)"/data/*) ;; *) pwd | cksum | sed 's/\(....\).*/-\1/' ;; esac
+NAME = $(eval NAME := $(RECIPE)-$(START)-$(SEED)-$(shell basename "$(FOLDER)")$(shell $(OUTSIDE)))$(NAME)
+PICTURES = figures$(if $(DATA)$(filter-out lab-scratch-0,$(RECIPE)-$(START)-$(SEED)),/$(NAME))
 
-help:  ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
-	@echo "  Variables: DATA=a course folder (default: the one in data/, else the phantom), RECIPE=lab or assignment, SEED=0"
+.DEFAULT_GOAL := help
+.PHONY: help install data lab figures test student site notebooks tensorboard lint pairs pretrain benchmark ablation \
+        timings test-kill test-browser clean
 
+help:
+	@awk -F ':.*## ' '/^##@ / {print "\n" substr($$0, 5)} / ## / && /^[a-z-]+:/ {printf "  make %-13s %s\n", $$1, $$2}' \
+	  $(firstword $(MAKEFILE_LIST))
+	@printf '%s\n' '' \
+	  'Variables, such as make figures DATA="my course" START=phantom:' \
+	  '  DATA    a course folder (default: the one in data/, else phantom patients made there)' \
+	  '  RECIPE  lab (default) or assignment' \
+	  '  START   scratch (default) or phantom: go on from the weights that come with lvlab' \
+	  '  SEED    0 (default) or any other whole number'
+
+##@ For students
 install: .venv/installed  ## make .venv with the pinned packages (needs Python 3.11 to 3.13)
 
-.venv/installed: pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 found; install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 2; }
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[teach,dev,codecs]'
-	@touch $@
-
-data: install  ## write the phantom course folder, where data/ holds no course folder yet
+data: install
+	@test -n "$(FOLDER)"
 	@test -n "$(DATA)" || test -d "$(FOLDER)" || $(LVLAB) phantom --out data/phantom
 
 lab: install data  ## open JupyterLab with the notebooks
-	$(if $(DATA),LVLAB_DATA="$(abspath $(DATA))") $(BIN)/jupyter lab --notebook-dir=. notebooks/01_explore_data.ipynb
+	$(if $(DATA),LVLAB_DATA="$(shell cd "$(DATA)" && pwd)") $(BIN)/jupyter lab --notebook-dir=. notebooks/01_explore_data.ipynb
 
-figures: install data  ## train (where needed), evaluate, and write every figure and table into figures/
-	$(LVLAB) train --data "$(FOLDER)" --out "$(RUN)" --recipe $(RECIPE) --seed $(SEED) --if-needed
-	$(LVLAB) figures --run "$(RUN)" --data "$(FOLDER)" --out figures
+figures: install data  ## train (where needed) and evaluate: pictures and tables in figures/
+	$(LVLAB) train --data "$(FOLDER)" --out "runs/$(NAME)" --recipe $(RECIPE) --start $(START) --seed $(SEED) --if-needed
+	$(LVLAB) figures --run "runs/$(NAME)" --data "$(FOLDER)" --out "$(PICTURES)"
 
-test: .venv/course-installed lint pairs  ## lint, pair check, unit tests, and every notebook run and compared
+test: .venv/course-installed lint pairs  ## prove that all of it works: lint, unit tests, every notebook run and compared
 	rm -rf build/test
 	$(LVLAB) phantom --out build/test/phantom --quiet
 	LVLAB_DATA="$(CURDIR)/build/test/phantom" LVLAB_RUNS="$(CURDIR)/build/test/runs" MPLCONFIGDIR="$(CURDIR)/build/mpl" \
 	$(BIN)/python -m pytest -q -p no:cacheprovider tests notebooks \
 	  --nbval --nbval-current-env --nbval-cell-timeout=900 --nbval-sanitize-with tests/nbval.cfg
 
-test-kill: install  ## kill a training ten times with SIGKILL, resume it, and compare (about twelve minutes)
-	$(BIN)/python -m tools.kill
+##@ For instructors
+student: .venv/course-installed  ## build/student: the notebooks without solutions, and a course for nbgrader
+	rm -rf build/student
+	$(BIN)/python -m tools.student --out build/student
 
-test-browser: install  ## the viewers in a real JupyterLab and a real chromium (skips where there is none)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[teach,dev,browser]'
-	MPLCONFIGDIR="$(CURDIR)/build/mpl" $(BIN)/python -m pytest -q -rs -p no:cacheprovider tests/browser/browser_viewers.py
-
-lint: install
-	$(BIN)/ruff check --quiet .
-
-pairs: install
-	$(BIN)/python tools/pairs.py
+site: .venv/site-installed  ## build/site: the course as static pages, solutions folded
+	$(BIN)/python -m tools.site build/site
 
 notebooks: install data  ## build, execute and store every notebook from its .py (after editing one)
 	for py in $(NOTEBOOKS); do $(BIN)/jupytext --quiet --to ipynb --update $$py || exit 1; done
@@ -66,31 +78,45 @@ notebooks: install data  ## build, execute and store every notebook from its .py
 	$(BIN)/jupyter nbconvert --to notebook --inplace --execute --ExecutePreprocessor.timeout=900 \
 	  --ExecutePreprocessor.record_timing=False $(PAIRS)
 
-pretrain: install  ## train the shipped weights anew, on phantoms only (about an hour)
-	$(BIN)/python -m tools.pretraining
-
-benchmark: install data  ## both recipes on one folder: time ratio, Dice, memory, share of the machine's peak (about 15 minutes)
-	$(BIN)/python -m tools.benchmark --data "$(FOLDER)"
-
-ablation: install data  ## change one ingredient of LAB at a time; writes docs/ablation.csv (about 20 minutes)
-	$(BIN)/python -m tools.ablation --data "$(FOLDER)"
-
-.venv/course-installed: .venv/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[course]'
-	@touch $@
-
-student: .venv/course-installed  ## build/student: the notebooks without solutions and outputs, and a course for nbgrader
-	rm -rf build/student
-	$(BIN)/python -m tools.student --out build/student
-
-site: .venv/course-installed  ## build/site: the course as static pages, with stored outputs and folded solutions
-	$(BIN)/python docs/site/build.py build/site
-
-timings: install  ## measure minutes and memory of each notebook and tell them at its head (about eight minutes)
-	$(BIN)/python -m tools.timings
-
 tensorboard: install  ## open TensorBoard on the logs of every run
 	$(BIN)/tensorboard --logdir runs
 
+##@ For maintainers
+lint: install  ## style, imports only inward, type hints
+	$(BIN)/ruff check --quiet .
+	$(BIN)/lint-imports --no-cache --no-logo
+	$(BIN)/mypy --no-error-summary
+
+pairs: install  ## see that every notebook agrees with its .py
+	$(BIN)/python -m tools.pairs
+
+pretrain: install  ## train the shipped weights anew, on phantoms only (about an hour)
+	$(BIN)/python -m tools.pretraining
+
+benchmark: install data  ## both recipes on one folder: time, Dice, memory, share of the peak (15 minutes)
+	$(BIN)/python -m tools.benchmark --data "$(FOLDER)"
+
+ablation: install data  ## change one ingredient of LAB at a time; writes docs/ablation.csv (20 minutes)
+	$(BIN)/python -m tools.ablation --data "$(FOLDER)"
+
+timings: install  ## measure each notebook's minutes and memory and write them at its head (8 minutes)
+	$(BIN)/python -m tools.timings
+
+test-kill: install  ## kill a training ten times, resume it, and compare (12 minutes)
+	$(BIN)/python -m tools.kill
+
+test-browser: .venv/browser-installed  ## the viewers in a real JupyterLab and chromium (skips where there is none)
+	MPLCONFIGDIR="$(CURDIR)/build/mpl" $(BIN)/python -m pytest -q -rs -p no:cacheprovider tests/browser/browser_viewers.py
+
 clean:  ## remove figures/ and build/ (data/, runs/ and .venv stay)
 	rm -rf figures build
+
+.venv/installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 found; install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(PIP) --editable '.[teach,dev,codecs]'
+	@touch $@
+
+.venv/%-installed: .venv/installed
+	$(PIP) --editable '.[$*]'
+	@touch $@

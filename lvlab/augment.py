@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+Pair = tuple[tf.Tensor, tf.Tensor]
+
 
 @dataclass(frozen=True)
 class Strength:
@@ -30,18 +32,18 @@ STRENGTHS = {
 }
 
 
-def augment(images, masks, seed, strength="full"):
+def augment(images: tf.Tensor, masks: tf.Tensor, seed: tf.Tensor, strength: str = "full") -> Pair:
     """Return changed copies of a batch: float32 (b, h, w, 1) images in [0, 1] and masks in {0, 1}.
 
     seed : int32 tensor (2,); the same seed gives the same change. strength : a key of `STRENGTHS`.
     """
-    strength = STRENGTHS[strength]
+    chosen = STRENGTHS[strength]
     seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 2), num=2)
-    images, masks = warp(images, masks, seeds[0], strength)
-    return change_intensity(images, seeds[1], strength), masks
+    images, masks = warp(images, masks, seeds[0], chosen)
+    return change_intensity(images, seeds[1], chosen), masks
 
 
-def warp(images, masks, seed, strength):
+def warp(images: tf.Tensor, masks: tf.Tensor, seed: tf.Tensor, strength: Strength) -> Pair:
     """Turn, flip, zoom and shift images and masks alike, by one resampling; edges are mirrored."""
     shape = tf.shape(images)
     transforms = _affine(shape[0], tf.cast(shape[1], tf.float32), tf.cast(shape[2], tf.float32), seed, strength)
@@ -64,7 +66,7 @@ def _affine(count, height, width, seed, strength):
     return tf.stack([a, b, x - a * x - b * y + right, c, d, y - c * x - d * y + down, zero, zero], -1)
 
 
-def change_intensity(images, seed, strength):
+def change_intensity(images: tf.Tensor, seed: tf.Tensor, strength: Strength) -> tf.Tensor:
     """Change gamma, contrast, brightness and noise of each image; the result stays in [0, 1]."""
     seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 2), num=2)
     draw = tf.random.stateless_uniform((4, tf.shape(images)[0], 1, 1, 1), seeds[0], -1, 1)

@@ -7,35 +7,38 @@ only one of them empty gives 0.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Score = float | NDArray[np.float64]
 
 NAMES = ("precision", "recall", "dice", "jaccard")
 
 
-def precision(truth, prediction):
+def precision(truth: ArrayLike, prediction: ArrayLike) -> Score:
     """Return |A∩B| / |B|: the share of the predicted pixels that are right."""
     hit, inside, predicted = _counts(truth, prediction)
     return _ratio(hit, predicted, inside + predicted)
 
 
-def recall(truth, prediction):
+def recall(truth: ArrayLike, prediction: ArrayLike) -> Score:
     """Return |A∩B| / |A|: the share of the true pixels that were found."""
     hit, inside, predicted = _counts(truth, prediction)
     return _ratio(hit, inside, inside + predicted)
 
 
-def dice(truth, prediction):
+def dice(truth: ArrayLike, prediction: ArrayLike) -> Score:
     """Return the Dice coefficient 2|A∩B| / (|A|+|B|). Dice 1945, doi:10.2307/1932409."""
     hit, inside, predicted = _counts(truth, prediction)
     return _ratio(2 * hit, inside + predicted, inside + predicted)
 
 
-def jaccard(truth, prediction):
+def jaccard(truth: ArrayLike, prediction: ArrayLike) -> Score:
     """Return the Jaccard index |A∩B| / |A∪B|. Jaccard 1912, doi:10.1111/j.1469-8137.1912.tb05611.x."""
     hit, inside, predicted = _counts(truth, prediction)
     return _ratio(hit, inside + predicted - hit, inside + predicted)
 
 
-def area_mm2(mask, row_spacing_mm, col_spacing_mm):
+def area_mm2(mask: ArrayLike, row_spacing_mm: ArrayLike, col_spacing_mm: ArrayLike) -> Score:
     """Return the area inside a mask in mm²: pixels times the two spacings (mm; NaN gives NaN)."""
     return _sum(_as_stack(mask)) * row_spacing_mm * col_spacing_mm
 

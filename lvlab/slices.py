@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 
 from lvlab.errors import CourseError
 
@@ -30,15 +31,15 @@ class SliceSet:
     masks: np.ndarray | None
     table: pd.DataFrame
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.images)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         patients = self.table.patient[self.table.patient != ""].nunique()
         truth = "with" if self.masks is not None else "without"
         return f"SliceSet({len(self)} slices, {patients} patient{'s' * (patients != 1)}, {truth} masks)"
 
-    def subset(self, chosen):
+    def subset(self, chosen: ArrayLike) -> "SliceSet":
         """Return the slices picked by a boolean array (n,) or by positions."""
         chosen = np.asarray(chosen)
         rows = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(int)
@@ -46,15 +47,15 @@ class SliceSet:
         return replace(self, images=self.images[rows], masks=masks,
                        table=self.table.iloc[rows].reset_index(drop=True))
 
-    def patients(self):
+    def patients(self) -> list[str]:
         """Return the patients' names in order of first appearance; one empty name where unknown."""
         return list(dict.fromkeys(self.table.patient))
 
-    def of_patient(self, patient):
+    def of_patient(self, patient: str) -> "SliceSet":
         """Return one patient's slices."""
         return self.subset((self.table.patient == patient).to_numpy())
 
-    def split_by_patient(self, fraction=0.2, seed=0):
+    def split_by_patient(self, fraction: float = 0.2, seed: int = 0) -> tuple["SliceSet", "SliceSet"]:
         """Split into (rest, validation) so that no patient is on both sides.
 
         Patients are shuffled by `seed` and taken for validation as long as this brings its share of
@@ -80,7 +81,7 @@ class SliceSet:
                 validation = more
         return self.subset(~validation), self.subset(validation)
 
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """Return 16 hex digits that change whenever a pixel, a mask or a name changes."""
         digest = hashlib.sha256("\n".join(self.table.name).encode())
         digest.update(np.ascontiguousarray(self.images).data)
@@ -89,14 +90,14 @@ class SliceSet:
         return digest.hexdigest()[:16]
 
 
-def concatenate(first, second):
+def concatenate(first: SliceSet, second: SliceSet) -> SliceSet:
     """Return one SliceSet holding the slices of both; both need masks, or neither."""
     masks = None if first.masks is None else np.concatenate([first.masks, second.masks])
     return SliceSet(np.concatenate([first.images, second.images]), masks,
                     pd.concat([first.table, second.table], ignore_index=True))
 
 
-def need_masks(training, validation):
+def need_masks(training: "SliceSet | None", validation: "SliceSet | None") -> None:
     """Raise CourseError where there is nothing to learn from or to validate on."""
     for name, slices in (("training", training), ("validation", validation)):
         if slices is None or len(slices) == 0 or slices.masks is None:
@@ -105,7 +106,7 @@ def need_masks(training, validation):
         raise CourseError("every training mask is empty inside the crop; check the course folder")
 
 
-def normalise(image, low=5, high=95):
+def normalise(image: ArrayLike, low: float = 5, high: float = 95) -> NDArray[np.float32]:
     """Map the `low`th percentile of an image to 0 and the `high`th to 1, and clip.
 
     image : array of any shape and finite numbers. Returns float32 in [0, 1]. An image whose two
@@ -118,7 +119,7 @@ def normalise(image, low=5, high=95):
     return np.clip((image - bottom) / (top - bottom), 0, 1).astype(np.float32)
 
 
-def centre_crop(image, size=SIZE):
+def centre_crop(image: ArrayLike, size: int = SIZE) -> tuple[np.ndarray, tuple[int, int]]:
     """Cut the central size × size pixels out of a 2-D image.
 
     Returns (crop, (top, left)). A side shorter than `size` is padded with the image's smallest
@@ -133,7 +134,7 @@ def centre_crop(image, size=SIZE):
     return padded[row:row + size, col:col + size], (top, left)
 
 
-def uncrop(mask, corner, shape):
+def uncrop(mask: np.ndarray, corner: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
     """Put a cropped mask back into a frame of `shape`, zero elsewhere: the inverse of `centre_crop`."""
     frame = np.zeros(shape, mask.dtype)
     (top, left), (height, width) = corner, mask.shape
@@ -143,7 +144,7 @@ def uncrop(mask, corner, shape):
     return frame
 
 
-def filled(vertices, shape):
+def filled(vertices: ArrayLike, shape: tuple[int, int]) -> NDArray[np.float32]:
     """Return the float32 mask (h, w, 1) of the pixels whose centres lie inside a polygon or on its line.
 
     vertices : (n, 2) of x, y in pixels. The convention of this course: the first pixel's centre is (0, 0), so its
