@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lvlab import evaluation, pictures
+from lvlab import evaluation, metrics, pictures
 from lvlab.teach import views
 
 
 def scores_of(dice):
-    return pd.DataFrame({"name": [f"s{i}" for i in range(len(dice))], **{m: dice for m in evaluation.METRICS}})
+    return pd.DataFrame({"name": [f"s{i}" for i in range(len(dice))], **{m: dice for m in metrics.NAMES}})
 
 
 def test_score_has_the_promised_columns_and_flags(slices, prediction):
@@ -73,6 +73,8 @@ def test_every_picture_draws_and_is_forgotten_by_pyplot(slices, prediction):
                pictures.overlay_grid(slices, prediction, scores), pictures.dice_by_area(scores),
                pictures.show_patient(slices, slices.patients()[0]), views.class_balance(slices),
                views.histograms(slices.images[0], slices.images[0]), views.draw_unet(),
+               views.draw_grid(slices.images[0]), views.uncertainty(slices, prediction, 0),
+               pictures.show_errors(slices.images[0], slices.masks[0], prediction[0], "errors"),
                views.slice_view(slices, 0, 0.3, prediction, "both"),
                views.slice_view(slices, 0, 0.3, prediction, "difference", 0.5, 0.4),
                views.threshold_view(slices, prediction, 0, 0.5),
