@@ -8,37 +8,41 @@ from matplotlib.ticker import MaxNLocator
 from lvlab import metrics
 from lvlab.evaluation import ranked, segment
 
-TRUTH, PREDICTION = "#00b3a4", "#ff7a1a"
-MISSED, INVENTED = "#3b8bff", "#ff3d6e"
-DRAWN = "#ffd400"
+# Chosen so that colours used together differ on grey and on white, in colour blindness too: tests/test_colours.py.
+# Outlines tell apart by their line as well.
+TRUTH, PREDICTION, DRAWING = "#0099e6", "#e6491a", "#ffe600"
+LINES = {TRUTH: "solid", PREDICTION: "dashed", DRAWING: "dotted"}
+RIGHT, MISSED, INVENTED = "#66ff00", "#1f5fff", "#c00000"
+OPACITY, ERROR_OPACITY = 0.5, 0.55
 
 
-def overlay(image, mask, colour=TRUTH, opacity=0.4):
-    """Blend a colour into a grey image where the mask is inside.
+def overlay(image, mask, colour=TRUTH, opacity=OPACITY):
+    """Blend a colour into an image where the mask is inside.
 
-    image : (h, w) or (h, w, 1) in [0, 1]; mask : the same shape; opacity : 0 hides the mask, 1 the image.
+    image : (h, w), (h, w, 1) or, in colour, (h, w, 3), in [0, 1]; mask : (h, w) or (h, w, 1)
+    opacity : 0 hides the mask, 1 the image
     Returns float (h, w, 3) in [0, 1].
     """
-    grey = np.repeat(np.asarray(image, float).reshape(*image.shape[:2], 1), 3, axis=2)
-    share = opacity * (np.asarray(mask).reshape(*image.shape[:2], 1) > 0)
-    return (1 - share) * grey + share * np.array(to_rgb(colour))
+    shape = image.shape[:2]
+    picture = np.broadcast_to(np.asarray(image, float).reshape(*shape, -1), (*shape, 3))
+    share = opacity * (np.asarray(mask).reshape(*shape, 1) > 0)
+    return (1 - share) * picture + share * np.array(to_rgb(colour))
 
 
 def show_overlay(slices, run, row):
-    """Draw one slice, its truth and what the run finds in it, side by side. `row` counts from 0."""
+    """Draw one slice, its truth and the run's prediction side by side. `row` counts from 0."""
     chosen = slices.subset([row])
     return triptych(chosen, segment(run, chosen), 0)
 
 
 def triptych(slices, prediction, row, caption=""):
     """Draw image, ground truth and prediction of one slice, with its Dice."""
-    image, truth, found = slices.images[row], slices.masks[row], prediction[row]
+    image, truth, predicted = slices.images[row], slices.masks[row], prediction[row]
     figure, axes = new_figure(1, 3, 3.2)
     draw_slice(axes[0], image, title=describe(slices.table.iloc[row]))
     draw_slice(axes[1], overlay(image, truth), title="Ground truth", truth=truth)
-    score = metrics.dice(truth, found)
-    draw_slice(axes[2], overlay(image, found, PREDICTION), title=f"Prediction, Dice {score:.3f}",
-           truth=truth, prediction=found)
+    score = metrics.dice(truth, predicted)
+    draw_slice(axes[2], overlay(image, predicted, PREDICTION), f"Prediction, Dice {score:.3f}", truth, predicted)
     if caption:
         figure.suptitle(caption, fontsize=12, x=0.01, ha="left")
     return figure
@@ -95,7 +99,7 @@ def learning_curves(history, mark=True):
     figure, axes = new_figure(1, 2, 3.2, width=4.6)
     best = history.val_loss.idxmin() if mark and history.val_loss.notna().any() else None
     for axis, name, label in ((axes[0], "loss", "Loss"), (axes[1], "dice", "Dice")):
-        axis.plot(history.epoch, history[name], color="0.45", label="training")
+        axis.plot(history.epoch, history[name], "--", color="0.45", label="training")
         axis.plot(history.epoch, history[f"val_{name}"], color=PREDICTION, label="validation")
         if best is not None:
             axis.axvline(history.epoch[best], color=TRUTH, linestyle=":", label="lowest validation loss")
@@ -122,19 +126,20 @@ def dice_by_area(scores):
     return figure
 
 
-def error_overlay(image, truth, prediction, opacity=0.55):
-    """Colour what was found rightly, missed and invented: float (h, w, 3)."""
+def error_overlay(image, truth, prediction, opacity=ERROR_OPACITY):
+    """Colour what is right, missed and invented: float (h, w, 3)."""
     truth, prediction = truth > 0, prediction > 0
-    picture = overlay(image, truth & prediction, TRUTH, opacity)
-    picture = blend(picture, truth & ~prediction, MISSED, opacity)
-    return blend(picture, prediction & ~truth, INVENTED, opacity)
+    picture = overlay(image, truth & prediction, RIGHT, opacity)
+    picture = overlay(picture, truth & ~prediction, MISSED, opacity)
+    return overlay(picture, prediction & ~truth, INVENTED, opacity)
 
 
-def blend(picture, mask, colour, opacity):
-    if picture.shape[-1] == 1:
-        return overlay(picture, mask, colour, opacity)
-    share = opacity * (mask.reshape(*picture.shape[:2], 1) > 0)
-    return (1 - share) * picture + share * np.array(to_rgb(colour))
+def show_errors(image, truth, prediction, title=""):
+    """Draw where a prediction is right, where it misses and where it invents, and both outlines."""
+    figure, axis = new_figure(1, 1, 4, width=4)
+    draw_slice(axis, error_overlay(image, truth, prediction), title, truth, prediction)
+    error_legend(figure, "outside lower center")
+    return figure
 
 
 def new_figure(rows, columns, height, width=None):
@@ -153,10 +158,15 @@ def draw_slice(axis, image, title="", truth=None, prediction=None, small=False):
     if image is not None:
         axis.imshow(np.squeeze(image), cmap="gray", vmin=0, vmax=1)
     for mask, colour in ((truth, TRUTH), (prediction, PREDICTION)):
-        if mask is not None and np.any(mask):
-            axis.contour(np.squeeze(mask) > 0, [0.5], colors=colour, linewidths=1 if small else 1.4)
+        outline(axis, mask, colour, 1 if small else 1.4)
     axis.set_title(title, fontsize=8 if small else 9)
     axis.axis("off")
+
+
+def outline(axis, mask, colour, width=1.4):
+    """Draw a mask's outline, in the line of its colour; nothing where there is no mask, or an empty one."""
+    if mask is not None and np.any(mask):
+        axis.contour(np.squeeze(mask) > 0, [0.5], colors=colour, linewidths=width, linestyles=LINES[colour])
 
 
 def describe(row):
@@ -168,13 +178,16 @@ def _place(row):
 
 
 def _legend(figure):
-    handles = [plt.Line2D([], [], color=TRUTH), plt.Line2D([], [], color=PREDICTION)]
+    handles = [plt.Line2D([], [], color=colour, linestyle=LINES[colour]) for colour in (TRUTH, PREDICTION)]
     figure.legend(handles, ["ground truth", "prediction"], loc="outside lower center", ncols=2, frameon=False)
 
 
-def error_legend(figure):
-    handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in (TRUTH, MISSED, INVENTED)]
-    figure.legend(handles, ["right", "missed", "invented"], loc="lower center", ncols=3, frameon=False, fontsize=9)
+def error_legend(figure, place="lower center", second=(PREDICTION, "prediction")):
+    """Name the colours of errors and the two outlines below a figure."""
+    areas = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in (RIGHT, MISSED, INVENTED)]
+    lines = [plt.Line2D([], [], color=colour, linestyle=LINES[colour]) for colour in (TRUTH, second[0])]
+    figure.legend(areas + lines, ["right", "missed", "invented", "truth", second[1]], loc=place, ncols=5,
+                  frameon=False, fontsize=8, columnspacing=1, handlelength=1.6)
 
 
 def tidy(axis, xlabel, ylabel):

@@ -73,6 +73,8 @@ def test_every_picture_draws_and_is_forgotten_by_pyplot(slices, prediction):
                pictures.overlay_grid(slices, prediction, scores), pictures.dice_by_area(scores),
                pictures.show_patient(slices, slices.patients()[0]), views.class_balance(slices),
                views.histograms(slices.images[0], slices.images[0]), views.draw_unet(),
+               views.draw_grid(slices.images[0]), views.uncertainty(slices, prediction, 0),
+               pictures.show_errors(slices.images[0], slices.masks[0], prediction[0], "errors"),
                views.slice_view(slices, 0, 0.3, prediction, "both"),
                views.slice_view(slices, 0, 0.3, prediction, "difference", 0.5, 0.4),
                views.threshold_view(slices, prediction, 0, 0.5),

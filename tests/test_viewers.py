@@ -10,7 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 import lvlab
 from lvlab import evaluation
 from lvlab.slices import filled
-from lvlab.teach import viewers, views
+from lvlab.teach import controls, viewers, views
+from lvlab.teach.drawer import ContourDrawer, zoomed
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def test_slice_browser_keeps_the_level_and_draws_once_when_phase_or_patient_chan
         control.value = value
         assert place.index == 2
     assert len(drawn) == 2
-    assert drawn[-1] == viewers._png(views.slice_view(slices, place.value))
+    assert drawn[-1] == controls.png(views.slice_view(slices, place.value))
 
 
 def test_slice_browser_offers_only_what_there_is_to_show(slices):
@@ -67,9 +68,9 @@ def test_threshold_curves_are_the_metrics_at_each_threshold(slices):
     probability = np.random.default_rng(0).random(slices.masks[0].shape, np.float32)
     curves = evaluation.threshold_curves(slices.masks[0], probability)
     for threshold in (0.01, 0.5, 0.99):
-        found = evaluation.masks_of(probability, threshold)
-        for name in evaluation.METRICS:
-            assert curves[name][threshold] == getattr(lvlab.metrics, name)(slices.masks[0], found)
+        predicted = evaluation.masks_of(probability, threshold)
+        for name in lvlab.metrics.NAMES:
+            assert curves[name][threshold] == getattr(lvlab.metrics, name)(slices.masks[0], predicted)
 
 
 def test_feature_map_explorer_walks_along_the_u(slices, network):
@@ -132,7 +133,7 @@ def drawer(slices, prediction):
             ipywidgets.Output.__init__(self)
             NoCanvas.__init__(self, figure)
 
-    return viewers.ContourDrawer(slices, prediction, Canvas)
+    return ContourDrawer(slices, prediction, Canvas)
 
 
 def outline(mask):
@@ -183,12 +184,38 @@ def test_zoom_shows_half_the_side_round_the_cavity_and_never_leaves_the_image(dr
         assert right - left == bottom - top == 64 and left >= -0.5 and top >= -0.5 and max(right, bottom) <= 127.5
         y, x = np.argwhere(mask).mean(axis=0)
         assert left < x < right and top < y < bottom
-    assert viewers.zoomed(np.zeros((128, 128))) == (32, 32, 64)
+    assert zoomed(np.zeros((128, 128))) == (32, 32, 64)
     drawer.zoom.value = False
     assert axis.get_xlim() == (-0.5, 127.5) and axis.get_ylim() == (127.5, -0.5)
 
 
-def test_without_ipympl_one_line_says_what_to_install(slices, monkeypatch, capsys):
+def test_without_ipympl_one_note_says_what_to_install(slices, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "ipympl.backend_nbagg", None)
     assert viewers.contour_drawer(slices) is None
-    assert "pip install ipympl" in capsys.readouterr().out
+    assert "pip install ipympl" in caplog.text
+
+
+def test_a_viewer_keeps_the_garbage_collector_off_what_is_there_already(slices):
+    import gc
+
+    gc.unfreeze()
+    viewers.slice_browser(slices)
+    assert gc.get_freeze_count() > 0 and gc.isenabled()
+
+
+def test_uncertainty_colours_only_the_pixels_between_its_limits(slices):
+    probability = np.where(slices.masks > 0, 0.99, 0.01)
+    probability[0, :2, :3] = 0.5
+    left, right, _ = views.uncertainty(slices, probability, 0).axes
+    assert "6 pixels between 0.1 and 0.9" in right.get_title()
+    assert (~right.images[1].get_array().mask).sum() == 6
+
+
+def test_the_grid_picture_shows_every_pixel_once(slices):
+    from collections import Counter
+
+    image = np.random.default_rng(0).random((8, 8), np.float32)
+    whole, block, channels = (axis.images[0].get_array() for axis in views.draw_grid(image, grid=2).axes)
+    shown = Counter(np.ravel(channels).tolist())
+    assert all(shown[value] == 1 for value in image.ravel().tolist())
+    assert block.shape == (2, 2) and channels.shape == (9, 9)

@@ -7,17 +7,19 @@ from matplotlib.ticker import MaxNLocator
 from lvlab import metrics
 from lvlab.evaluation import feature_watcher, masks_of, threshold_curves
 from lvlab.pictures import (
-    DRAWN,
+    DRAWING,
     INVENTED,
+    LINES,
     MISSED,
+    OPACITY,
     PREDICTION,
     TRUTH,
-    blend,
     describe,
     draw_slice,
     error_legend,
     error_overlay,
     new_figure,
+    outline,
     overlay,
     tidy,
 )
@@ -50,7 +52,7 @@ def class_balance(slices):
     figure, axis = new_figure(1, 1, 2.8, width=6)
     share = np.sort(100 * slices.masks.mean(axis=(1, 2, 3)))
     axis.bar(np.arange(len(share)), share, width=1, color=TRUTH)
-    axis.axhline(share.mean(), color=PREDICTION, label=f"mean {share.mean():.1f} %")
+    axis.axhline(share.mean(), color=PREDICTION, linestyle="--", label=f"mean {share.mean():.1f} %")
     tidy(axis, "Slices, sorted", "Cavity (% of pixels)")
     axis.legend(frameon=False)
     return figure
@@ -64,7 +66,7 @@ def area_by_level(slices, patient):
     area = area if known else chosen.masks.sum((1, 2, 3))
     ordered = chosen.table.level.all()
     figure, axis = new_figure(1, 1, 2.8, width=5.5)
-    for phase, colour, line in (("ED", TRUTH, "o-"), ("ES", PREDICTION, "o-"), ("", "0.45", "o")):
+    for phase, colour, line in (("ED", TRUTH, "o-"), ("ES", PREDICTION, "^--"), ("", "0.45", "o")):
         rows = chosen.table[chosen.table.phase == phase].sort_values("level", kind="stable")
         if len(rows):
             place = rows.level if ordered else rows.index + 1
@@ -92,42 +94,83 @@ def similarity(slices):
 
 
 def draw_unet(filters=(32, 64, 128, 256, 512), size=128):
-    """Draw the U: a box per level, wider with more filters, lower with fewer pixels."""
-    figure, axis = new_figure(1, 1, 4.6, width=9.5)
-    depth = len(filters)
-    last = 2 * depth - 2
-    widths = [0.14 + 0.5 * count / max(filters) for count in filters]
-    heights = [0.72 * 0.8**level for level in range(depth)]
+    """Draw the U: a box for every stack of feature maps, wider with more filters, lower with fewer pixels."""
+    figure, axis = new_figure(1, 1, 4.8, width=10)
+    depth, last = len(filters), 2 * len(filters) - 2
+    halves = [0.1 + 0.17 * count / max(filters) for count in filters]
+    tops = [0.36 * 0.8**level for level in range(depth)]
     for place in range(last + 1):
         level = min(place, last - place)
-        down = place < depth
-        axis.add_patch(plt.Rectangle((place - widths[level] / 2, -level - heights[level] / 2), widths[level],
-                                     heights[level], color=TRUTH if down else PREDICTION, linewidth=0))
-        _unet_label(axis, place, level, widths[level], f"{filters[level]} filters\n{size // 2**level} × "
-                    f"{size // 2**level}", (place > depth - 1) - (place < depth - 1), heights[level])
+        colour = TRUTH if place < depth else PREDICTION
+        _box(axis, place - halves[level], -level, halves[level] - 0.05, 2 * tops[level], colour)
+        _box(axis, place + 0.05, -level, halves[level] - 0.05, 2 * tops[level], colour)
+        _arrow(axis, (place - 0.05, -level), (place + 0.05, -level), "0.1", 0)
+        text = f"{filters[level]} maps\n{size // 2**level} × {size // 2**level}"
+        if 0 < level < depth - 1:
+            side = 1 if place >= depth else -1
+            axis.text(place + side * (halves[level] + 0.06), -level, text, ha="left" if side > 0 else "right",
+                      va="center", fontsize=8.5)
+        else:
+            axis.text(place, -level - tops[level] - 0.05, text, ha="center", va="top", fontsize=8.5)
         if place < last:
             after = min(place + 1, last - place - 1)
-            sides = (-1, 1) if after > level else (1, -1)
-            _arrow(axis, (place, -level + sides[0] * heights[level] / 2),
-                   (place + 1, -after + sides[1] * heights[after] / 2), "0.35")
+            down = np.sign(after - level)
+            edge = place + halves[level] if level == 0 else place
+            _arrow(axis, (edge, -level - down * tops[level]), (place + 1, -after + down * tops[after]), "0.35")
     for level in range(depth - 1):
-        _arrow(axis, (level + widths[level] / 2, -level), (last - level - widths[level] / 2, -level), "0.65")
-    for x, y, text, side in ((0.85, -0.4, "halve: max-pool", "left"), (last - 0.85, -0.4, "double: up-convolution",
-                             "right"), (depth - 1, 0.12, "skip connection: concatenate", "center"),
-                             (0, 0.48, "image", "center"), (last, 0.48, "probability", "center")):
-        axis.text(x, y, text, ha=side, va="center", fontsize=9, color="0.3")
-    axis.set(xlim=(-0.95, last + 0.95), ylim=(-depth + 0.2, 0.65))
+        _arrow(axis, (level + halves[level], -level), (last - level - halves[level], -level), "0.65")
+    _ends_of_unet(axis, last, halves[0])
+    axis.text(last / 2, 0.1, "skip connections: concatenate", ha="center", va="center", fontsize=9, color="0.3")
+    axis.set(xlim=(-1.15, last + 1.15), ylim=(-depth + 0.3, 0.8))
     axis.axis("off")
     return figure
 
 
-def _unet_label(axis, x, level, width, text, side, height):
-    """Write beside a box of the U: on its outer side, or below the lowest one (side 0)."""
-    if side:
-        axis.text(x + side * (width / 2 + 0.08), -level, text, ha="left" if side > 0 else "right", va="center",
-                  fontsize=8.5)
-    else:
-        axis.text(x, -level - height / 2 - 0.08, text, ha="center", va="top", fontsize=8.5)
+def _ends_of_unet(axis, last, half):
+    """Draw what goes into the U and what comes out, and name its steps."""
+    for x, text in ((-0.85, "image\n1 channel"), (last + 0.85, "probability\n1 channel")):
+        _box(axis, x - 0.015, 0, 0.03, 0.72, "0.3")
+        axis.text(x, 0.42, text, ha="center", va="bottom", fontsize=9, color="0.3")
+    _arrow(axis, (-0.83, 0), (-half, 0), "0.35")
+    _arrow(axis, (last + half, 0), (last + 0.83, 0), "0.35")
+    for x, y, text, side in ((0.75, -0.42, "halve: max-pool", "left"), (0, 0.48, "two 3 × 3 convolutions", "center"),
+                             (last - 0.75, -0.42, "double: up-convolution", "right"),
+                             (last + 0.45, 0.1, "1 × 1", "center")):
+        axis.text(x, y, text, ha=side, va="center", fontsize=9, color="0.3")
+
+
+def _box(axis, left, middle, width, height, colour):
+    axis.add_patch(plt.Rectangle((left, middle - height / 2), width, height, color=colour, linewidth=0))
+
+
+def draw_grid(image, grid=4):
+    """Draw how blocks of grid × grid pixels become the channels of a smaller image; one block is marked.
+
+    image : (h, w) or (h, w, 1); the block with the strongest contrast is the marked one
+    """
+    image = np.squeeze(image)
+    height, width = (side // grid for side in image.shape)
+    channels = image.reshape(height, grid, width, grid).transpose(0, 2, 1, 3).reshape(height, width, grid**2)
+    row, column = np.unravel_index(channels.std(-1).argmax(), (height, width))
+    pictures = image, channels[row, column].reshape(grid, grid), _mosaic(channels, stretch=False)
+    titles = (f"One image: {len(image)} × {image.shape[1]} pixels", f"The marked block: {grid} × {grid} pixels",
+              f"{grid**2} channels of {height} × {width} pixels")
+    figure, axes = new_figure(1, 3, 3.6)
+    for axis, picture, title in zip(axes, pictures, titles, strict=True):
+        axis.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        draw_slice(axis, None, title)
+    _frame(axes[0], column * grid, row * grid, grid)
+    for number in range(grid**2):
+        down, right = divmod(number, grid)
+        axes[1].text(right, down, number + 1, color=PREDICTION, ha="center", va="center", weight="bold")
+        left, top = right * (width + 1), down * (height + 1)
+        axes[2].text(left + 2, top + 2, number + 1, color=PREDICTION, va="top", fontsize=8)
+        _frame(axes[2], left + column, top + row, 1)
+    return figure
+
+
+def _frame(axis, left, top, side):
+    axis.add_patch(plt.Rectangle((left - 0.5, top - 0.5), side, side, fill=False, edgecolor=PREDICTION, linewidth=1.5))
 
 
 def windowed(image, window=1.0, centre=0.5):
@@ -138,7 +181,7 @@ def windowed(image, window=1.0, centre=0.5):
     return np.clip((image - (centre - window / 2)) / window, 0, 1)
 
 
-def slice_view(slices, row, opacity=0.4, prediction=None, show="truth", window=1.0, centre=0.5):
+def slice_view(slices, row, opacity=OPACITY, prediction=None, show="truth", window=1.0, centre=0.5):
     """Draw one slice large, with the truth, the prediction, both, their difference or neither laid over it.
 
     show : "truth", "prediction", "both", "difference" or "image"; window, centre : see `windowed`
@@ -146,17 +189,17 @@ def slice_view(slices, row, opacity=0.4, prediction=None, show="truth", window=1
     figure, axis = _live_figure(1, 5.0, bottom=0.07)
     picture = windowed(slices.images[row], window, centre)
     if show == "difference":
-        picture = error_overlay(picture, slices.masks[row], prediction[row], opacity)
-        draw_slice(axis, picture, f"{describe(slices.table.iloc[row])}, "
-               f"Dice {metrics.dice(slices.masks[row], prediction[row]):.3f}")
+        pair = slices.masks[row], prediction[row]
+        title = f"{describe(slices.table.iloc[row])}, Dice {metrics.dice(*pair):.3f}"
+        draw_slice(axis, error_overlay(picture, *pair, opacity), title, *(pair if opacity > 0 else ()))
         error_legend(figure)
         return figure
     truth = slices.masks[row] if slices.masks is not None and show in ("truth", "both") else None
-    found = prediction[row] if prediction is not None and show in ("prediction", "both") else None
-    for mask, colour in ((truth, TRUTH), (found, PREDICTION)):
+    predicted = prediction[row] if prediction is not None and show in ("prediction", "both") else None
+    for mask, colour in ((truth, TRUTH), (predicted, PREDICTION)):
         if mask is not None:
-            picture = blend(picture, mask, colour, opacity)
-    outlines = (truth, found) if opacity > 0 else (None, None)
+            picture = overlay(picture, mask, colour, opacity)
+    outlines = (truth, predicted) if opacity > 0 else (None, None)
     size = "" if truth is None else f", cavity {_size(truth, slices.table.iloc[row])}"
     draw_slice(axis, picture, describe(slices.table.iloc[row]) + size, *outlines)
     return figure
@@ -173,25 +216,30 @@ def threshold_view(slices, probability, row, threshold=0.5, curves=None):
 
     curves : what `evaluation.threshold_curves` returned for this slice; computed where not given
     """
-    truth, found = slices.masks[row], masks_of(probability[row], threshold)
+    truth, predicted = slices.masks[row], masks_of(probability[row], threshold)
     figure, axes = _live_figure(3, 3.4, bottom=0.13)
     axes[0].imshow(probability[row, ..., 0], cmap="magma", vmin=0, vmax=1)
-    if found.any():
-        axes[0].contour(found[..., 0], [0.5], colors="white", linewidths=1.2)
+    if predicted.any():
+        axes[0].contour(predicted[..., 0], [0.5], colors="white", linewidths=1.2)
     draw_slice(axes[0], None, f"Probability; white line: {threshold:.2f}")
-    draw_slice(axes[1], error_overlay(slices.images[row], truth, found), describe(slices.table.iloc[row]))
-    _threshold_curves(axes[2], truth, found, threshold,
+    picture = error_overlay(slices.images[row], truth, predicted)
+    draw_slice(axes[1], picture, describe(slices.table.iloc[row]), truth, predicted, small=True)
+    _threshold_curves(axes[2], truth, predicted, threshold,
                       threshold_curves(truth, probability[row]) if curves is None else curves)
     error_legend(figure)
     return figure
 
 
-def _threshold_curves(axis, truth, found, threshold, curves):
+#: Missed pixels lower recall, invented ones precision: each curve has the colour of what lowers it.
+CURVES = {"precision": (INVENTED, "--"), "recall": (MISSED, ":"), "dice": ("0.1", "-"), "jaccard": ("0.5", "-.")}
+
+
+def _threshold_curves(axis, truth, predicted, threshold, curves):
     """Draw the metrics over the threshold, the present one marked and its values written."""
     axis.axvline(threshold, color="0.4", linewidth=1, linestyle=":")
-    for name, colour in zip(metrics.NAMES, (MISSED, INVENTED, TRUTH, "0.5"), strict=True):
-        value = getattr(metrics, name)(truth, found)
-        axis.plot(curves.index, curves[name], color=colour, label=f"{name.capitalize()} {value:.2f}")
+    for name, (colour, line) in CURVES.items():
+        value = getattr(metrics, name)(truth, predicted)
+        axis.plot(curves.index, curves[name], line, color=colour, label=f"{name.capitalize()} {value:.2f}")
         axis.plot(threshold, value, "o", color=colour, markersize=5)
     tidy(axis, "", "")
     axis.set(xlim=(0, 1), ylim=(-0.02, 1.02), title=f"Threshold {threshold:.2f}")
@@ -200,14 +248,27 @@ def _threshold_curves(axis, truth, found, threshold, curves):
     axis.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
 
 
+def uncertainty(slices, probability, row, low=0.1, high=0.9):
+    """Draw one slice and, in colour, only the pixels of which the network is unsure: low < probability < high."""
+    values = np.squeeze(probability[row])
+    unsure = (values > low) & (values < high)
+    figure, axes = new_figure(1, 2, 4.2, width=4.6)
+    draw_slice(axes[0], slices.images[row], describe(slices.table.iloc[row]))
+    axes[1].imshow(np.squeeze(slices.images[row]), cmap="gray", vmin=0, vmax=1)
+    colours = axes[1].imshow(np.ma.array(values, mask=~unsure), cmap="plasma", vmin=low, vmax=high)
+    draw_slice(axes[1], None, f"{unsure.sum()} pixels between {low:g} and {high:g}")
+    figure.colorbar(colours, ax=axes[1], label="Probability", shrink=0.85)
+    return figure
+
+
 def training_progress(history, image, truth, prediction):
-    """Draw where a training stands: loss and Dice up to now, and one validation slice as it is found now.
+    """Draw where a training stands: loss and Dice up to now, and the prediction of one slice.
 
     history : DataFrame with epoch, loss, val_loss, dice, val_dice, a row per finished epoch
     """
     figure, axes = _live_figure(3, 3.0, left=0.09, bottom=0.17, wspace=0.36)
     for axis, name, label in ((axes[0], "loss", "Loss"), (axes[1], "dice", "Dice")):
-        axis.plot(history.epoch, history[name], ".-", color="0.45", label="training")
+        axis.plot(history.epoch, history[name], ".--", color="0.45", label="training")
         axis.plot(history.epoch, history[f"val_{name}"], ".-", color=PREDICTION, label="validation")
         tidy(axis, "Epoch", label)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -236,12 +297,12 @@ def feature_maps(run, slices, row, layer, count=16, features=None):
     return figure
 
 
-def _mosaic(maps):
-    """Lay maps (h, w, c) out as a square of tiles, each stretched to [0, 1], with white seams."""
+def _mosaic(maps, stretch=True):
+    """Lay maps (h, w, c) out as a square of tiles with white seams, each stretched to [0, 1] or as it is."""
     height, width, count = maps.shape
     side = int(np.ceil(np.sqrt(count)))
     seam = max(1, height // 32)
-    low, high = maps.min((0, 1)), maps.max((0, 1))
+    low, high = (maps.min((0, 1)), maps.max((0, 1))) if stretch else (0, 1)
     tiles = (maps - low) / np.where(high > low, high - low, 1)
     picture = np.ones((side * (height + seam) - seam, side * (width + seam) - seam), np.float32)
     for place in range(count):
@@ -250,26 +311,24 @@ def _mosaic(maps):
     return picture
 
 
-def contour_comparison(image, truth, prediction, drawn, earlier=()):
+def contour_comparison(image, truth, prediction, drawing, earlier=()):
     """Draw a contour drawn by hand beside the expert's and the network's, and where it departs from the expert's.
 
-    prediction : a mask, or None; drawn : a mask; earlier : masks that the same person drew before
+    prediction : a mask, or None; drawing : a mask; earlier : masks that the same person drew before
     """
     figure, axes = _live_figure(2, 3.7, bottom=0.09)
     axes[0].imshow(np.squeeze(image), cmap="gray", vmin=0, vmax=1)
-    handles = []
-    masks = [*((mask, DRAWN, "earlier", ":") for mask in earlier), (truth, TRUTH, "expert", "-"),
-             (prediction, PREDICTION, "network", "-"), (drawn, DRAWN, "you", "-")]
-    for mask, colour, name, line in masks:
-        if mask is not None and np.any(mask):
-            axes[0].contour(np.squeeze(mask) > 0, [0.5], colors=colour, linewidths=1.4, linestyles=line)
-            handles.append(plt.Line2D([], [], color=colour, linestyle=line, label=name))
-    axes[0].legend(handles=list({handle.get_label(): handle for handle in handles}.values()), fontsize=8, ncols=2,
-                   loc="lower left", framealpha=0.7)
-    network = "" if prediction is None else f", network {metrics.dice(prediction, drawn):.3f}"
-    draw_slice(axes[0], None, f"Your Dice: expert {metrics.dice(truth, drawn):.3f}{network}")
-    draw_slice(axes[1], error_overlay(image, truth, drawn), "You against the expert")
-    error_legend(figure)
+    masks = [*((mask, DRAWING) for mask in (*earlier, drawing)), (truth, TRUTH), (prediction, PREDICTION)]
+    for mask, colour in masks:
+        outline(axes[0], mask, colour)
+    handles = [plt.Line2D([], [], color=colour, linestyle=LINES[colour]) for colour in (TRUTH, PREDICTION, DRAWING)]
+    axes[0].legend(handles, ["expert", "network", "you"], fontsize=8, ncols=3, loc="lower left", facecolor="black",
+                   labelcolor="white", framealpha=0.7)
+    network = "" if prediction is None else f", network {metrics.dice(prediction, drawing):.3f}"
+    draw_slice(axes[0], None, f"Your Dice: expert {metrics.dice(truth, drawing):.3f}{network}")
+    draw_slice(axes[1], error_overlay(image, truth, drawing), "You against the expert", truth)
+    outline(axes[1], drawing, DRAWING)
+    error_legend(figure, second=(DRAWING, "you"))
     return figure
 
 
@@ -281,5 +340,5 @@ def _live_figure(columns, height, left=0.01, bottom=0.02, wspace=0.04):
     return figure, axes
 
 
-def _arrow(axis, start, end, colour):
-    axis.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": colour, "shrinkA": 3, "shrinkB": 3})
+def _arrow(axis, start, end, colour, gap=3):
+    axis.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": colour, "shrinkA": gap, "shrinkB": gap})

@@ -23,7 +23,7 @@ from skimage.measure import find_contours
 import lvlab
 from lvlab import phantom
 from lvlab.store.files import PROJECT
-from lvlab.teach import viewers
+from lvlab.teach import drawer
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -208,20 +208,20 @@ def test_contour_drawn_with_the_mouse_is_scored(notebook, slices):
         canvas = page.locator(".jupyter-matplotlib-canvas-div").first
         canvas.wait_for()
         draw_round(page, canvas, slices.masks[0])
-        first = told(page, r"Dice (0\.\d+|1\.0+) with the expert; (0\.\d+) with the network")
+        first = text_like(page, r"Dice (0\.\d+|1\.0+) with the expert; (0\.\d+) with the network")
         assert float(first[1]) > 0.85 and abs(float(first[2]) - float(first[1])) > 0.01
         page.screenshot(path=SCREENSHOTS / "contour_drawer_first.png")
         press(page.get_by_role("button", name="Draw again"), "Enter")
         _wait_for(lambda: not page.locator("img.widget-image").is_visible(), "the comparison to go")
         draw_round(page, canvas, slices.masks[0], shift=2)
-        second = told(page, r"Dice (0\.\d+) with the expert.* you with yourself: (0\.\d+) over 2 drawings")
+        second = text_like(page, r"Dice (0\.\d+) with the expert.* you with yourself: (0\.\d+) over 2 drawings")
         assert float(second[1]) < float(first[1])
         _wait_for(lambda: page.locator(".jp-OutputArea tbody tr").count() == 2, "the second row of the table")
         page.screenshot(path=SCREENSHOTS / "contour_drawer_second.png")
         changes(canvas, lambda: press(page.get_by_role("button", name="Next"), "Enter"), "the next slice")
         changes(canvas, page.get_by_role("button", name="Zoom").click, "Zoom")
-        draw_round(page, canvas, slices.masks[1], view=viewers.zoomed(slices.masks[1, ..., 0]))
-        third = told(page, r"Dice (0\.\d+|1\.0+) with the expert; 0\.\d+ with the network.*draw it again")
+        draw_round(page, canvas, slices.masks[1], view=drawer.zoomed(slices.masks[1, ..., 0]))
+        third = text_like(page, r"Dice (0\.\d+|1\.0+) with the expert; 0\.\d+ with the network.*draw it again")
         assert float(third[1]) > 0.9
         page.screenshot(path=SCREENSHOTS / "contour_drawer_zoomed.png")
         assert page.get_by_label("Slice").evaluate("choice => choice.selectedIndex") == 1
@@ -242,7 +242,7 @@ def draw_round(page, canvas, mask, shift=0, view=None):
     page.mouse.up()
 
 
-def told(page, pattern):
+def text_like(page, pattern):
     """Wait for a text in the viewer that matches, and return the match."""
     texts = page.locator(".widget-html-content")
     _wait_for(lambda: re.search(pattern, " ".join(texts.all_inner_texts())), f"a text like {pattern}")

@@ -1,0 +1,129 @@
+"""The contour drawer: draw the cavity with the mouse, and be scored against the expert and the network."""
+
+from itertools import combinations
+
+import ipywidgets
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.widgets import LassoSelector
+
+from lvlab import metrics, pictures
+from lvlab.slices import filled
+from lvlab.teach import views
+from lvlab.teach.controls import png, promptly, settle, slice_choice
+
+
+class ContourDrawer(ipywidgets.VBox):
+    """What `contour_drawer` returns: a canvas to draw on, the comparison, and the table of your scores."""
+
+    def __init__(self, slices, prediction, canvas_of):
+        settle()
+        self.slices, self.prediction, self.drawings, self.rows = slices, prediction, {}, []
+        self._make_canvas(canvas_of)
+        buttons = self._make_controls()
+        self.clear()
+        layout = {"flex_flow": "row wrap", "align_items": "flex-start"}
+        both = ipywidgets.HBox([self.canvas, self.picture], layout=layout)
+        super().__init__([self.choice, buttons, self.text, both, self.table], layout={"align_items": "flex-start"})
+
+    def _make_canvas(self, canvas_of):
+        figure = Figure(figsize=(4.2, 4.2))
+        self.canvas = canvas_of(figure)
+        axis = figure.add_axes([0, 0, 1, 0.94])
+        axis.set_title("Go round the cavity: press, drag, release", fontsize=10)
+        axis.axis("off")
+        self.image = axis.imshow(self.slices.images[0, ..., 0], cmap="gray", vmin=0, vmax=1)
+        self.trace, = axis.plot([], [], color=pictures.DRAWING, linewidth=1.5)
+        self.lasso = LassoSelector(axis, self.finish, props={"color": pictures.DRAWING, "linewidth": 1.5})
+
+    def _make_controls(self):
+        self.choice = slice_choice(self.slices)
+        self.previous = ipywidgets.Button(description="Previous", icon="arrow-left")
+        self.next = ipywidgets.Button(description="Next", icon="arrow-right")
+        self.again = ipywidgets.Button(description="Draw again", icon="pencil")
+        self.zoom = ipywidgets.ToggleButton(description="Zoom", icon="search-plus")
+        self.text, self.table = ipywidgets.HTML(), ipywidgets.HTML()
+        self.picture = ipywidgets.Image(format="png")
+        self.previous.on_click(lambda _: self._step(-1))
+        self.next.on_click(lambda _: self._step(1))
+        self.again.on_click(lambda _: self.clear())
+        for control in (self.choice, self.zoom):
+            control.observe(lambda _: self.clear(), "value")
+        return ipywidgets.HBox([self.previous, self.next, self.again, self.zoom])
+
+    @property
+    def scores(self):
+        """One row per drawing: name, attempt, four metrics against the expert, dice_network, area_pixels."""
+        columns = ["name", "attempt", *metrics.NAMES, "dice_network", "area_pixels"]
+        return pd.DataFrame(self.rows, columns=columns)
+
+    def clear(self):
+        """Show the chosen slice without any outline, ready for a drawing."""
+        row = self.choice.value
+        self.image.set_data(self.slices.images[row, ..., 0])
+        whole = 0, 0, self.slices.images.shape[1]
+        left, top, side = zoomed(self.slices.masks[row, ..., 0]) if self.zoom.value else whole
+        self.view = {"xlim": (left - 0.5, left + side - 0.5), "ylim": (top + side - 0.5, top - 0.5)}
+        self.image.axes.set(**self.view)
+        self.trace.set_data([], [])
+        self.picture.value = b""
+        self.picture.layout.visibility = "hidden"
+        self.text.value = "The outline runs along the wall's inner edge; papillary muscles lie inside it."
+        self.canvas.draw_idle()
+
+    @promptly()
+    def finish(self, vertices):
+        """Turn the (x, y) vertices of a drawing into a mask, and score it."""
+        row = self.choice.value
+        mask = filled(vertices, self.slices.images.shape[1:3])
+        if not mask.any():
+            self.text.value = "That was a click, not a contour: press, go round the cavity, and release."
+            return
+        self.trace.set_data(*np.transpose([*vertices, vertices[0]]))
+        self.canvas.draw_idle()
+        earlier = self.drawings.get(row, [])
+        self._note(row, mask, len(earlier) + 1)
+        predicted = None if self.prediction is None else self.prediction[row]
+        figure = views.contour_comparison(self.slices.images[row], self.slices.masks[row], predicted, mask, earlier)
+        for axis in figure.axes:
+            axis.set(**self.view)
+        self.drawings[row] = [*earlier, mask]
+        self.picture.value = png(figure)
+        self.picture.layout.visibility = "visible"
+        self.text.value = self._verdict(row)
+        self.table.value = self.scores.round(3).to_html(index=False, na_rep="")
+
+    def _note(self, row, mask, attempt):
+        truth = self.slices.masks[row]
+        network = np.nan if self.prediction is None else metrics.dice(self.prediction[row], mask)
+        self.rows.append([self.slices.table.name[row], attempt, *(getattr(metrics, name)(truth, mask)
+                          for name in metrics.NAMES), network, int(mask.sum())])
+
+    def _verdict(self, row):
+        last = self.scores.iloc[-1]
+        words = [f"Dice {last.dice:.3f} with the expert"]
+        if self.prediction is not None:
+            words += [f"{last.dice_network:.3f} with the network (network and expert: "
+                      f"{metrics.dice(self.slices.masks[row], self.prediction[row]):.3f})"]
+        spread = own_agreement(self.drawings[row])
+        words += [f"you with yourself: {spread:.3f} over {last.attempt} drawings" if last.attempt > 1
+                  else "draw it again to see how well you agree with yourself"]
+        return "; ".join(words) + "."
+
+    def _step(self, by):
+        self.choice.index = (self.choice.index + by) % len(self.choice.options)
+
+
+def zoomed(mask):
+    """Return (left, top, side) of the half-size square round a mask (h, h), or round the middle where it is empty."""
+    size, side = len(mask), len(mask) // 2
+    middle = np.argwhere(mask > 0).mean(axis=0) if mask.any() else (size / 2, size / 2)
+    top, left = np.clip(np.round(np.array(middle) - side / 2), 0, size - side).astype(int)
+    return int(left), int(top), side
+
+
+def own_agreement(masks):
+    """Return the mean Dice over all pairs of one person's drawings of a slice; NaN for fewer than two."""
+    pairs = [metrics.dice(first, second) for first, second in combinations(masks, 2)]
+    return float(np.mean(pairs)) if pairs else float("nan")
