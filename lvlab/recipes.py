@@ -7,6 +7,7 @@ from typing import Any
 from lvlab.errors import CourseError
 
 CHOICES = {
+    "grid": (1, 2, 4, 8),
     "kernel_initializer": ("glorot_uniform", "glorot_normal", "he_uniform", "he_normal"),
     "loss": ("dice", "dice_bce"),
     "schedule": ("constant", "cosine"),
@@ -33,6 +34,7 @@ class Recipe:
     """Every choice of a training run.
 
     filters : filters of each level of the U, from the top down
+    grid : side of the squares of pixels that the U works on; 1 is the pixel itself (see unet.py)
     kernel_initializer : Keras' name of the initial weights' distribution
     loss : "dice" (soft Dice over the batch) or "dice_bce" (that plus binary cross-entropy)
     learning_rate : Adam's step size, the peak where there is a schedule
@@ -51,6 +53,7 @@ class Recipe:
 
     name: str
     filters: tuple[int, ...] = (32, 64, 128, 256, 512)
+    grid: int = 1
     kernel_initializer: str = "glorot_uniform"
     loss: str = "dice"
     learning_rate: float = 5e-4
@@ -71,7 +74,7 @@ class Recipe:
         object.__setattr__(self, "filters", _filters(self.filters))
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
-                raise CourseError(f"recipe: {name} is {getattr(self, name)!r}; choose one of {', '.join(choices)}")
+                raise CourseError(f"recipe: {name} is {getattr(self, name)!r}; choose one of {', '.join(map(str, choices))}")
         for name, (least, most) in RANGES.items():
             value = getattr(self, name)
             whole = isinstance(least, int)

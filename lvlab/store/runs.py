@@ -80,7 +80,7 @@ def network(recipe, weights, size=SIZE):
     with quietly():
         from lvlab.unet import unet
 
-        model = unet(recipe.filters, size, precision=choose_precision(recipe.precision))
+        model = unet(recipe.filters, size, precision=choose_precision(recipe.precision), grid=recipe.grid)
     model.set_weights([array.astype("float32") for array in weights])
     return model
 

@@ -25,9 +25,9 @@ def start_weights(recipe):
     if recipe.start == "scratch":
         return None
     shipped = shipped_run().recipe
-    if recipe.filters != shipped.filters:
-        raise CourseError(f"the shipped weights fit filters {shipped.filters}, not {recipe.filters}; start from "
-                          "scratch")
+    if (recipe.filters, recipe.grid) != (shipped.filters, shipped.grid):
+        raise CourseError(f"the shipped weights fit filters {shipped.filters} on grid {shipped.grid}, not "
+                          f"{recipe.filters} on {recipe.grid}; start from scratch")
     return [array.astype(np.float32) for array in numbered(load_arrays(SHIPPED / WEIGHTS), "weights")]
 
 

@@ -107,7 +107,7 @@ def TrainingMonitor(validation, row=None):
     """
     from IPython.display import display as show
 
-    from lvlab.backend import keras
+    import keras
 
     if row is None:
         row = int(np.argsort(validation.masks.sum((1, 2, 3)), kind="stable")[len(validation) // 2])
