@@ -1,17 +1,22 @@
 """Prediction, and the score table with its summary."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from lvlab import metrics
 from lvlab.errors import CourseError
+from lvlab.slices import SliceSet
 
 THRESHOLDS = np.arange(1, 100) / 100
 BATCH = 20
 
 
-def predict(run, slices):
+def predict(run: Any, slices: SliceSet) -> NDArray[np.float32]:
     """Return the probability of the cavity in each pixel: float32 (n, h, w, 1) in [0, 1].
 
     run : anything with a Keras `model`, such as a Run. Raises CourseError where the sizes differ.
@@ -24,22 +29,22 @@ def predict(run, slices):
     return np.concatenate(parts)
 
 
-def masks_of(probability, threshold=0.5):
+def masks_of(probability: np.ndarray, threshold: float = 0.5) -> NDArray[np.float32]:
     """Return float32 masks in {0, 1}: 1 where the probability is at least `threshold`."""
     return (probability >= threshold).astype(np.float32)
 
 
-def segment(run, slices):
+def segment(run: Any, slices: SliceSet) -> NDArray[np.float32]:
     """Return the masks that a run predicts at its own recipe's threshold: float32 (n, h, w, 1) in {0, 1}."""
     return masks_of(predict(run, slices), run.recipe.threshold)
 
 
-def evaluate(run, slices):
+def evaluate(run: Any, slices: SliceSet) -> pd.DataFrame:
     """Return the score table of a run on slices with ground truth; see `score`."""
     return score(slices, segment(run, slices))
 
 
-def score(slices, prediction):
+def score(slices: SliceSet, prediction: np.ndarray) -> pd.DataFrame:
     """Return a DataFrame, one row per slice, comparing predicted masks with the ground truth.
 
     Columns: name, patient, phase, level, precision, recall, dice, jaccard, area_true_mm2,
@@ -61,14 +66,14 @@ def score(slices, prediction):
     return table
 
 
-def summarise(scores):
+def summarise(scores: pd.DataFrame) -> dict[str, Any]:
     """Return {n, both_empty, precision, recall, dice, jaccard, names} of a score table.
 
     Each metric has mean, sd (population), median, worst, best over the slices that are not both
     empty; names are those of the best, the median (lower middle) and the worst Dice.
     """
     counted = scores[scores.dice.notna()]
-    result = {"n": len(scores), "both_empty": len(scores) - len(counted)}
+    result: dict[str, Any] = {"n": len(scores), "both_empty": len(scores) - len(counted)}
     for name in metrics.NAMES:
         values = counted[name].to_numpy(float)
         result[name] = {key: float(of(values)) if len(values) else float("nan") for key, of in _STATISTICS.items()}
@@ -76,10 +81,10 @@ def summarise(scores):
     return result
 
 
-_STATISTICS = {"mean": np.mean, "sd": np.std, "median": np.median, "worst": np.min, "best": np.max}
+_STATISTICS: dict[str, Callable] = {"mean": np.mean, "sd": np.std, "median": np.median, "worst": np.min, "best": np.max}
 
 
-def ranked(scores):
+def ranked(scores: pd.DataFrame) -> dict[str, Any]:
     """Return {best, median, worst: row label} by Dice, the median being the lower middle; {} if none counts."""
     order = scores.dice.dropna().sort_values(kind="stable").index
     if len(order) == 0:
@@ -87,7 +92,9 @@ def ranked(scores):
     return {"best": order[-1], "median": order[(len(order) - 1) // 2], "worst": order[0]}
 
 
-def confidence_interval(scores, metric="dice", level=0.95, draws=2000, seed=0):
+def confidence_interval(
+        scores: pd.DataFrame, metric: str = "dice", level: float = 0.95, draws: int = 2000, seed: int = 0,
+) -> tuple[float, float]:
     """Return the (low, high) bootstrap percentile interval of a metric's mean, slices drawn with replacement.
 
     Slices of one patient resemble one another, so the true interval is wider still. Efron 1979,
@@ -99,7 +106,7 @@ def confidence_interval(scores, metric="dice", level=0.95, draws=2000, seed=0):
     return float(interval.low), float(interval.high)
 
 
-def threshold_curves(truth, probability, thresholds=THRESHOLDS):
+def threshold_curves(truth: np.ndarray, probability: ArrayLike, thresholds: np.ndarray = THRESHOLDS) -> pd.DataFrame:
     """Return the four metrics of one slice at many thresholds: a DataFrame indexed by threshold.
 
     truth, probability : (h, w) or (h, w, 1)
@@ -110,7 +117,7 @@ def threshold_curves(truth, probability, thresholds=THRESHOLDS):
                         index=pd.Index(thresholds, name="threshold"))
 
 
-def feature_watcher(run):
+def feature_watcher(run: Any) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
     """Return a function: images (n, h, w, 1) to {layer name: its output (n, h, w, channels), float32}.
 
     run : a Run or a Keras model. The layers come in the order of the U, from the image to the probability.

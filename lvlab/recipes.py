@@ -74,7 +74,8 @@ class Recipe:
         object.__setattr__(self, "filters", _filters(self.filters))
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
-                raise CourseError(f"recipe: {name} is {getattr(self, name)!r}; choose one of {', '.join(map(str, choices))}")
+                listed = ", ".join(map(str, choices))
+                raise CourseError(f"recipe: {name} is {getattr(self, name)!r}; choose one of {listed}")
         for name, (least, most) in RANGES.items():
             value = getattr(self, name)
             whole = isinstance(least, int)

@@ -90,11 +90,11 @@ class SliceSet:
         return digest.hexdigest()[:16]
 
 
-def concatenate(first: SliceSet, second: SliceSet) -> SliceSet:
-    """Return one SliceSet holding the slices of both; both need masks, or neither."""
-    masks = None if first.masks is None else np.concatenate([first.masks, second.masks])
-    return SliceSet(np.concatenate([first.images, second.images]), masks,
-                    pd.concat([first.table, second.table], ignore_index=True))
+def concatenate(*sets: SliceSet) -> SliceSet:
+    """Return one SliceSet holding the slices of all; all need masks, or none."""
+    masks = None if sets[0].masks is None else np.concatenate([each.masks for each in sets])
+    return SliceSet(np.concatenate([each.images for each in sets]), masks,
+                    pd.concat([each.table for each in sets], ignore_index=True))
 
 
 def need_masks(training: "SliceSet | None", validation: "SliceSet | None") -> None:
@@ -102,7 +102,7 @@ def need_masks(training: "SliceSet | None", validation: "SliceSet | None") -> No
     for name, slices in (("training", training), ("validation", validation)):
         if slices is None or len(slices) == 0 or slices.masks is None:
             raise CourseError(f"the {name} slices are missing or have no masks; check the course folder")
-    if not training.masks.any():
+    if training is not None and training.masks is not None and not training.masks.any():
         raise CourseError("every training mask is empty inside the crop; check the course folder")
 
 

@@ -1,66 +1,109 @@
 """The shipped weights: a U-Net trained on phantoms only. `make pretrain` runs this file.
 
-The phantoms are drawn from the "wild" stream, whose seeds never meet those of a course folder.
+Phantoms are drawn beside the training, from the "wild" stream, whose seeds never meet those of a course folder;
+none is stored. Slice number i depends on the seed and i only, so a killed pre-training goes on where it was.
 """
 
 import argparse
 import os
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+import time
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
+from joblib import Parallel, delayed
+
+from lvlab.backend import choose_precision, quietly
+
+with quietly():
+    import keras
 
 from lvlab import phantom
 from lvlab.recipes import PRETRAIN
-from lvlab.slices import COLUMNS, SIZE, SliceSet
-from lvlab.store import runs
-from lvlab.store.files import output
+from lvlab.slices import SIZE, concatenate
+from lvlab.store import runs, shipped
+from lvlab.store.files import output, write_csv
+from lvlab.store.progress import load_arrays, numbered, numbering, save_arrays
+from lvlab.training import WATCHED, as_dataset, batches, build, compile_model
 
 TRAINING_SEED, VALIDATION_SEED = 2026, 2027
-CHUNK = 100
+FRESH, CHUNK, VALIDATION = 5_000, 100, 400  # phantoms an epoch, in a worker's task, to validate on
 
 
-def phantom_slices(n, seed, quiet=False):
-    """Return a SliceSet of `n` wild phantom slices (float16 and uint8 to save memory), made on all cores."""
-    chunks = [(min(CHUNK, n - start), seed, SIZE, start) for start in range(0, n, CHUNK)]
-    images, masks = np.empty((n, SIZE, SIZE, 1), np.float16), np.empty((n, SIZE, SIZE, 1), np.uint8)
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"  # one process a core; threads within each would only compete
-    try:
-        with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-            made = tqdm(pool.map(phantom.random_slices, *zip(*chunks, strict=True)), total=len(chunks),
-                        desc="Phantom slices", unit=f"{CHUNK}", disable=quiet)
-            for (_, _, _, start), (some_images, some_masks) in zip(chunks, made, strict=True):
-                images[start:start + CHUNK], masks[start:start + CHUNK] = some_images, some_masks
-    finally:
-        os.environ.pop("OMP_NUM_THREADS") if before is None else os.environ.update(OMP_NUM_THREADS=before)
-    table = pd.DataFrame([(f"wild-{seed}-{i}", "", "", 0, *[np.nan] * 3, (0, 0, SIZE, SIZE))
-                          for i in range(n)], columns=COLUMNS)
-    return SliceSet(images, masks, table)
+def fresh_slices(pool, seed, start, count):
+    """Begin to draw `count` wild phantoms, numbered from `start`, on all cores; return an iterator of SliceSets."""
+    return pool(delayed(phantom.random_slices)(min(CHUNK, start + count - first), seed, SIZE, first)
+                for first in range(start, start + count, CHUNK))
 
 
-def pretrain(out, training_slices=40_000, validation_slices=400, seed=0, resume=False, overwrite=False, quiet=False):
-    """Train PRETRAIN on phantoms only and return its Run in `out`."""
-    from lvlab.training import train
+def pretrain(out, recipe=PRETRAIN, fresh=FRESH, seed=0, resume=False, quiet=False):
+    """Train `recipe` on phantoms only and return its Run in `out`; an epoch sees `fresh` new ones `passes` times."""
+    runs.refuse_run(out, resume)
+    out.mkdir(parents=True, exist_ok=True)
+    os.environ["OMP_NUM_THREADS"] = "1"  # inherited by the workers: threads within each would only compete
+    pool = Parallel(n_jobs=os.cpu_count(), return_as="generator")
+    watched = as_dataset(concatenate(*fresh_slices(pool, VALIDATION_SEED, 0, VALIDATION))).batch(20)
+    model = build(recipe, seed=seed)
+    steps = -(-fresh * recipe.passes // recipe.batch_size)
+    compile_model(model, recipe, steps)
+    rows = put_back(out / runs.PROGRESS, model) if resume else []
+    upcoming = fresh_slices(pool, TRAINING_SEED, len(rows) * fresh, fresh)
+    for epoch in range(len(rows), recipe.epochs):
+        before, slices = time.perf_counter(), concatenate(*upcoming)
+        if epoch + 1 < recipe.epochs:
+            upcoming = fresh_slices(pool, TRAINING_SEED, (epoch + 1) * fresh, fresh)
+        logs = model.fit(batches(slices, recipe, seed + epoch), steps_per_epoch=steps, validation_data=watched,
+                         verbose=0, shuffle=False).history
+        rows.append((epoch + 1, *(logs[name][-1] for name in WATCHED), time.perf_counter() - before))
+        keep(out, model, rows)
+        if not quiet:
+            print(history(rows).tail(1).round(4).to_string(header=epoch == 0, index=False), flush=True)
+    return finish(out, model, recipe, seed, rows, fresh)
 
-    training = phantom_slices(training_slices, TRAINING_SEED, quiet)
-    validation = phantom_slices(validation_slices, VALIDATION_SEED, quiet)
-    return train(training, validation, PRETRAIN, out, seed=seed, resume=resume, overwrite=overwrite, quiet=quiet)
+
+def history(rows):
+    """Return one row an epoch."""
+    return pd.DataFrame(rows, columns=runs.COLUMNS).astype({"epoch": int})
+
+
+def keep(out, model, rows):
+    """Write all that resuming needs in one file, whole or not at all."""
+    optimizer = [np.asarray(variable) for variable in model.optimizer.variables]
+    save_arrays(out / runs.PROGRESS, rows=np.array(rows), **numbering("weights", model.get_weights()),
+                **numbering("optimizer", optimizer))
+    write_csv(out / runs.HISTORY, history(rows))
+
+
+def put_back(path, model):
+    """Put the stored weights and optimizer into the model; return the rows of the history so far."""
+    stored = load_arrays(path)
+    model.optimizer.build(model.trainable_variables)
+    model.set_weights(numbered(stored, "weights"))
+    for variable, value in zip(model.optimizer.variables, numbered(stored, "optimizer"), strict=True):
+        variable.assign(value)
+    return [tuple(map(float, row)) for row in stored["rows"]]
+
+
+def finish(out, model, recipe, seed, rows, fresh):
+    """Write the finished run."""
+    runs.write_run(out, model, history(rows), {
+        "recipe": recipe.as_dict(), "seed": seed, "precision": choose_precision(recipe.precision), "size": SIZE,
+        "parameters": model.count_params(), "training_slices": fresh * len(rows), "validation_slices": VALIDATION,
+        "val_dice": rows[-1][4], "train_seconds": sum(row[-1] for row in rows)})
+    (out / runs.PROGRESS).unlink(missing_ok=True)
+    keras.backend.clear_session()
+    return runs.open_run(out)
 
 
 def main():
     """Pre-train, then put the weights into the package."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", default="runs/phantom-pretraining")
-    parser.add_argument("--slices", type=int, default=40_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--resume", action="store_true", help="go on after the last finished epoch")
     args = parser.parse_args()
-    run = pretrain(output(args.out), args.slices, seed=args.seed, resume=args.resume)
-    runs.ship(run)
-    print(f"Validation Dice {run.record['val_dice']:.3f} on phantoms; shipped in {runs.SHIPPED}")
+    run = pretrain(output(args.out), seed=args.seed, resume=args.resume)
+    shipped.ship(run)
+    print(f"Validation Dice {run.record['val_dice']:.3f} on phantoms; shipped in {shipped.SHIPPED}")
 
 
 if __name__ == "__main__":

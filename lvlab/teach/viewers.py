@@ -105,9 +105,8 @@ def TrainingMonitor(validation, row=None):
     validation : the SliceSet to watch; row : the slice to show, by default that with the median cavity
     Its `picture` is an ipywidgets.Image, drawn anew after each epoch by `views.training_progress`.
     """
-    from IPython.display import display as show
-
     import keras
+    from IPython.display import display as show
 
     if row is None:
         row = int(np.argsort(validation.masks.sum((1, 2, 3)), kind="stable")[len(validation) // 2])
