@@ -3,5 +3,5 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submodules=["anatomy", "scanner"],
-    submod_attrs={"course": ["course_patient", "level_positions_mm", "random_slices", "write"]})
+    __name__, submodules=["anatomy", "drawing", "scanner"],
+    submod_attrs={"course": ["KINDS", "course_patient", "level_positions_mm", "random_slices", "write"]})

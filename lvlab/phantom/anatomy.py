@@ -1,13 +1,11 @@
-"""A beating heart in a thorax, as formulas in millimetres, and its tissues in one short-axis slab.
+"""A patient: a beating heart in a thorax, as named numbers in millimetres, and how they are drawn at random.
 
 The heart's own frame: x to the lateral wall, y to the diaphragm, z from the mitral ring (0, at
-end-diastole) to the apex. Points of a plane are complex numbers x + iy, so an angle round the
-ventricle is a unit complex number and a wavy outline a short Fourier series in it.
+end-diastole) to the apex. A point of a plane is a complex number x + iy.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -30,17 +28,35 @@ class Tissue(IntEnum):
     DECOY_C = 11
     LUNG = 12
     AIR = 13
+    FLUID = 14
+    VOID = 15  # blood whose signal is lost to its flow
 
 
-GROUPS = ("normal", "infarct", "hypertrophic")
+class Ranges(NamedTuple):
+    """At end-diastole, mm: cavity radius, wall, long axis; then the ejection fraction."""
 
-# Per group: cavity radius, wall, long axis (mm at end-diastole) and ejection fraction.
-_USUAL = {"normal": ((20, 26), (6.5, 10), (78, 95), (0.54, 0.70)),
-          "infarct": ((27, 37), (6, 9.5), (85, 105), (0.15, 0.40)),
-          "hypertrophic": ((17, 23), (12, 19), (74, 92), (0.60, 0.80))}
-_WIDER = {"normal": ((14, 30), (4.5, 13), (60, 105), (0.40, 0.75)),
-          "infarct": ((22, 40), (4.5, 12), (75, 115), (0.08, 0.45)),
-          "hypertrophic": ((11, 24), (11, 24), (60, 100), (0.55, 0.88))}
+    radius: tuple
+    wall: tuple
+    length: tuple
+    ejection: tuple
+
+
+# Healthy size, wall and function: reference values of the SCMR (Kawel-Boehm et al. 2020,
+# doi:10.1186/s12968-020-00683-3). Hypertrophic walls: 13 to over 30 mm (Maron and Maron 2013,
+# doi:10.1016/S0140-6736(12)60397-3). The wild ranges are wider than any source on purpose: a network
+# that has seen more than reality holds on the next patient (doi:10.1016/j.media.2023.102789).
+_USUAL = {"normal": Ranges((20, 26), (6.5, 10), (78, 95), (0.54, 0.70)),
+          "infarct": Ranges((27, 37), (6, 9.5), (85, 105), (0.15, 0.40)),
+          "hypertrophic": Ranges((17, 23), (12, 19), (74, 92), (0.60, 0.80)),
+          "dilated": Ranges((29, 38), (5, 8.5), (90, 112), (0.12, 0.35)),
+          "right overload": Ranges((16, 23), (6, 9), (70, 92), (0.45, 0.68))}
+_WIDER = {"normal": Ranges((15, 30), (4.5, 13), (60, 105), (0.40, 0.80)),
+          "infarct": Ranges((22, 40), (4.5, 12), (75, 115), (0.08, 0.45)),
+          "hypertrophic": Ranges((13, 26), (11, 26), (60, 100), (0.50, 0.85)),
+          "dilated": Ranges((26, 44), (3.5, 10), (80, 120), (0.06, 0.40)),
+          "right overload": Ranges((10, 25), (4.5, 11), (55, 98), (0.35, 0.75))}
+GROUPS = tuple(_USUAL)
+_SHARES = {"realistic": (0.35, 0.3, 0.25, 0.05, 0.05), "wild": (0.26, 0.2, 0.28, 0.1, 0.16)}
 
 
 class Hump(NamedTuple):
@@ -52,7 +68,11 @@ class Hump(NamedTuple):
 
 
 class Sponge(NamedTuple):
-    """The non-compacted layer inside the wall: where, how narrow, how deep (mm), its share of muscle."""
+    """The non-compacted layer inside the wall: where, how narrow, how deep (mm), its share of muscle.
+
+    Non-compaction is called so where it is 2.3 times as deep as the compact wall at end-diastole
+    (Petersen et al. 2005, doi:10.1016/j.jacc.2005.03.045).
+    """
 
     angle: float
     sharpness: float
@@ -70,11 +90,15 @@ class Papillary(NamedTuple):
 
 
 class Outflow(NamedTuple):
-    """The outflow tract: its angle, the share of the long axis it opens, the aortic root's radius."""
+    """The outflow tract, a tongue of the cavity: where, the share of the long axis at which it opens,
+    its reach and its half width (shares of the cavity's radius), how far the valve is above the ring (mm).
+    """
 
     angle: float
     opens: float
-    root: float
+    reach: float
+    width: float
+    above: float
 
 
 class RightVentricle(NamedTuple):
@@ -86,7 +110,7 @@ class RightVentricle(NamedTuple):
     end: float
     wall: float
     ripple: np.ndarray
-    trabeculae: float         # 0..1
+    trabeculae: float  # 0..1
 
 
 class FatRim(NamedTuple):
@@ -98,7 +122,7 @@ class FatRim(NamedTuple):
 
 
 class Chest(NamedTuple):
-    """The chest wall: from the cavity's axis to the ribs, its layers, and the body's outline."""
+    """The chest wall: from the cavity's axis to the ribs, its layers, and half of the body's axes."""
 
     angle: float
     distance: float
@@ -107,7 +131,6 @@ class Chest(NamedTuple):
     fat: float
     long: float
     short: float
-    ripple: np.ndarray
 
 
 class Mediastinum(NamedTuple):
@@ -143,13 +166,14 @@ class Disc(NamedTuple):
 
 
 class Decoy(NamedTuple):
-    """A round thing that is no heart: centre (complex), radius, aspect, ripple, tissue."""
+    """A round thing that is no heart; `wall` (mm) is 0 where it has none, `folds` (mm) its inner waves."""
 
     centre: complex
     radius: float
     aspect: float
-    ripple: np.ndarray
     tissue: Tissue
+    wall: float
+    folds: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,13 +193,20 @@ class Anatomy:
     tilt: complex             # drift of the axis across the planes, mm per mm
     endo_ripple: np.ndarray
     wall_ripple: np.ndarray
+    septum: float             # how far it is from the axis, in radii: under 1 it is flat
+    outline: float            # how far outside of the blood's edge the expert draws
     trabeculae: float         # depth of the trabeculated rim
     trabecular_ripple: np.ndarray
+    filling: float            # share of the radius that muscle fills at end-systole
     sponge: Sponge
     papillaries: tuple[Papillary, ...]
     scar: Hump                # height: how much of the contraction is lost, 0..1
     outflow: Outflow
+    gap: Hump                 # where the basal wall is thin, by which share
+    voids: float              # 0..1
     right: RightVentricle
+    pericardium: Hump         # fluid round the heart
+    pleura: float             # how deep fluid stands in the chest, mm; 0 where there is none
     fat: FatRim
     chest: Chest
     mediastinum: Mediastinum
@@ -191,13 +222,6 @@ class Anatomy:
     seed: int                 # of the textures
 
 
-class Composition(NamedTuple):
-    """What one slab holds: shares of each `Tissue` (t, h, w), summing to 1, and the cavity (h, w) bool."""
-
-    tissues: np.ndarray
-    mask: np.ndarray
-
-
 class Chamber(NamedTuple):
     """The left ventricle at one phase, mm: base plane, cavity length, mid radius, mid wall."""
 
@@ -209,24 +233,25 @@ class Chamber(NamedTuple):
 
 def sample_anatomy(rng, variety="realistic", group=None):
     """Draw a patient; `variety` is "realistic" or "wild" (far wider; a third of it realistic)."""
-    wild = _is_wild(rng, variety)
-    group = group or str(rng.choice(GROUPS, p=[0.35, 0.4, 0.25]))
-    between = _drawer(rng, wild)
-    radius, wall, length, ejection = (
-        rng.uniform(*r) for r in (_WIDER if wild else _USUAL)[group])
-    parts = (_left_ventricle(rng, between, group, ejection) | _right_heart(rng, between, radius)
-             | _thorax(rng, between, radius + wall) | _pose(rng, wild))
+    wild = is_wild(rng, variety)
+    group = group or str(rng.choice(GROUPS, p=_SHARES[variety]))
+    between = drawer(rng, wild)
+    radius, wall, length, ejection = (rng.uniform(*r) for r in (_WIDER if wild else _USUAL)[group])
+    parts = (_left_ventricle(rng, between, group, ejection) | _muscle_inside(rng, between, group)
+             | _right_heart(rng, between, group) | _thorax(rng, between, radius + wall)
+             | _pose(rng, wild))
     return Anatomy(group=group, ejection_fraction=ejection, cavity_radius=radius, wall=wall,
                    length=length, decoys=_decoys(rng, wild, radius + wall), **parts)
 
 
-def _is_wild(rng, variety):
+def is_wild(rng, variety):
+    """Return whether this draw is a wild one: never where realistic, two in three else."""
     if variety not in ("realistic", "wild"):
         raise ValueError(f"variety {variety!r}: choose 'realistic' or 'wild'")
     return variety == "wild" and rng.random() > 1 / 3
 
 
-def _drawer(rng, wild):
+def drawer(rng, wild):
     """Return between(usual, wider): uniform in the first range, or in the second where wild."""
     return lambda usual, wider: rng.uniform(*(wider if wild else usual))
 
@@ -241,77 +266,112 @@ def _ripple(rng, size, first, last):
 
 def _left_ventricle(rng, between, group, ejection):
     scarred = group == "infarct" and rng.random() < 0.8
-    big = 1.25 if group == "hypertrophic" else 1.0
-    count = rng.choice([0, 1, 2, 2, 2, 3])
-    angles = np.array([0.9, -0.8, 0.1])[:count] + rng.normal(0, 0.35, count)
-    muscles = tuple(Papillary(a, big * between((3.0, 6.5), (2.0, 9.0)), rng.uniform(-5, 4),
-                              rng.uniform(0.9, 1.8)) for a in angles)
     uneven = _ripple(rng, between((0.06, 0.13), (0.02, 0.2)), 1, 4)
     if group == "hypertrophic":
         uneven[0] -= rng.uniform(0, 0.35)
+    septum = between((0.45, 0.9), (0.2, 1.0)) if group == "right overload" else between((0.95, 1.4), (0.8, 1.4))
     return dict(
         bluntness=between((2.0, 2.6), (1.8, 3.2)),
         shortening=min(between((0.10, 0.16), (0.04, 0.18)), 0.6 * ejection),
-        tilt=complex(*rng.normal(0, 0.06, 2)),
-        endo_ripple=_ripple(rng, between((0.015, 0.045), (0.0, 0.08)), 2, 4),
-        sponge=Sponge(rng.normal(0, 1), rng.uniform(0, 2.5), between((0, 5), (0, 9)), rng.uniform(0.35, 1.0)),
-        wall_ripple=uneven, trabeculae=between((0.5, 3.0), (0.5, 7.5)),
-        trabecular_ripple=_ripple(rng, 0.45, 4, 13), papillaries=muscles,
+        tilt=complex(*rng.normal(0, 0.06, 2)), septum=septum,
+        endo_ripple=_ripple(rng, between((0.015, 0.045), (0.01, 0.09)), 2, 5), wall_ripple=uneven,
         scar=Hump(rng.uniform(-np.pi, np.pi), rng.uniform(1.5, 5), scarred * rng.uniform(0.3, 0.7)),
-        outflow=Outflow(-2.2 + rng.normal(0, 0.3), rng.uniform(0.1, 0.28), between((9, 13), (6, 16))))
+        outflow=Outflow(-2.2 + rng.normal(0, 0.3), between((0.2, 0.3), (0.12, 0.36)),
+                        between((0.55, 0.8), (0.45, 1.1)), between((0.5, 0.65), (0.35, 0.75)),
+                        between((-2, 2), (-4, 7))),
+        gap=Hump(rng.normal(0.6, 0.8), rng.uniform(1, 5), max(0, between((-0.5, 0.5), (-0.6, 0.8)))),
+        voids=max(0, between((-0.5, 0.6), (-0.6, 1))))
 
 
-def _right_heart(rng, between, radius):
+def _muscle_inside(rng, between, group):
+    """What lies between the blood and the outline that the expert draws: all of it is cavity."""
+    thick = group in ("hypertrophic", "normal", "right overload")
+    big = 1.25 if group == "hypertrophic" else 1.0
+    count = rng.choice([0, 1, 2, 2, 2, 2, 3, 4])
+    angles = np.array([0.9, -0.8, 0.1, 1.8])[:count] + rng.normal(0, 0.35, count)
+    muscles = tuple(Papillary(a, big * between((3.0, 6.5), (2.0, 9.5)), rng.uniform(-5, 4),
+                              rng.uniform(0.8, 2.0)) for a in angles)
+    return dict(
+        papillaries=muscles, trabeculae=between((0.5, 3.0), (0.0, 7.5)), outline=between((0.2, 1.5), (0, 2.4)),
+        trabecular_ripple=_ripple(rng, 0.45, 4, 13),
+        filling=between((0.05, 0.45), (0, 0.7)) if thick else between((0, 0.2), (0, 0.35)),
+        sponge=Sponge(rng.normal(0, 1), rng.uniform(0, 2.5), between((0, 5), (-4, 12)), rng.uniform(0.35, 1.0)))
+
+
+def _right_heart(rng, between, group):
+    loaded = group == "right overload"
     pads = (Hump(-2.2, rng.uniform(2, 8), between((-4, 16), (-8, 25))),
             Hump(1.9, rng.uniform(2, 8), between((-4, 16), (-8, 25))),
             Hump(rng.uniform(-np.pi, np.pi), rng.uniform(2, 8), between((-6, 10), (-8, 25))))
     right = RightVentricle(
-        depth=between((20, 45), (4, 60)), angle=np.pi + 0.25 + rng.normal(0, 0.25),
-        sharpness=between((1.8, 3.6), (0.8, 5)), end=between((0.75, 1.0), (0.4, 1.05)),
-        wall=between((2.0, 3.5), (1.0, 6.0)), ripple=_ripple(rng, 0.2, 1, 6),
-        trabeculae=rng.uniform(0.1, 0.9))
-    return dict(right=right, fat=FatRim(between((0.0, 2.0), (-2, 5)), _ripple(rng, 1.2, 1, 8), pads))
+        depth=between((40, 65), (35, 85)) if loaded else between((18, 42), (4, 55)),
+        angle=np.pi + 0.25 + rng.normal(0, 0.25),
+        sharpness=between((1.4, 2.6), (1.0, 3)) if loaded else between((1.8, 3.6), (0.8, 5)),
+        end=between((0.75, 1.0), (0.4, 1.05)),
+        wall=between((2.5, 6), (1.5, 9)) if loaded else between((2.0, 3.5), (1.0, 6.0)),
+        ripple=_ripple(rng, 0.2, 1, 6), trabeculae=rng.uniform(0.1, 0.9))
+    fluid = Hump(rng.uniform(-np.pi, np.pi), rng.uniform(0, 3), max(0, between((-20, 5), (-25, 14))))
+    return dict(right=right, pericardium=fluid,
+                fat=FatRim(between((0.0, 2.0), (-2, 5)), _ripple(rng, 1.2, 1, 8), pads))
 
 
 def _thorax(rng, between, heart):
-    distance = between((2, 24), (0, 55)) + heart
-    floor = between((-4, 12), (-6, 45)) + heart
     chest = Chest(
-        angle=-2.3 + rng.normal(0, 0.3), distance=distance, ribs=between((8, 14), (4, 18)),
-        muscle=between((2, 14), (0, 22)), fat=between((6, 28), (2, 45)),
-        long=between((150, 190), (110, 220)), short=between((105, 135), (80, 170)),
-        ripple=_ripple(rng, 0.03, 2, 6))
+        angle=-2.3 + rng.normal(0, 0.3), distance=between((2, 24), (0, 70)) + heart,
+        ribs=between((8, 14), (4, 18)), muscle=between((2, 14), (0, 22)), fat=between((6, 28), (2, 45)),
+        long=between((150, 190), (110, 220)), short=between((105, 135), (90, 180)))
     return dict(
         chest=chest, mediastinum=Mediastinum(rng.uniform(-3.6, -2.2), rng.uniform(-30, 45)),
-        diaphragm=Diaphragm(floor, between((0.001, 0.006), (-0.002, 0.01)), rng.normal(0, 0.25),
-                            rng.uniform(0.0, 0.2)),
-        stomach=Stomach(rng.uniform(5, 60), rng.uniform(18, 35), between((12, 28), (8, 40)),
+        diaphragm=Diaphragm(between((-4, 12), (-6, 45)) + heart, between((0.001, 0.006), (-0.002, 0.01)),
+                            rng.normal(0, 0.25), rng.uniform(0.0, 0.2)),
+        stomach=Stomach(rng.uniform(-10, 60), rng.uniform(18, 35), between((12, 28), (8, 40)),
                         rng.uniform(0.5, 1)),
-        aorta=Disc(np.complex64(rng.uniform(30, 90) + 1j * rng.uniform(55, 95)), rng.uniform(9, 14)),
-        spine=Disc(np.complex64(rng.uniform(-20, 40) + 1j * rng.uniform(100, 130)), rng.uniform(18, 25)),
-        lung_vessels=between((0.0, 1.0), (-0.5, 1.5)))
+        aorta=Disc(complex(rng.uniform(30, 90), rng.uniform(55, 95)), rng.uniform(9, 14)),
+        spine=Disc(complex(rng.uniform(-20, 40), rng.uniform(100, 130)), rng.uniform(18, 25)),
+        pleura=max(0, between((-60, 10), (-60, 50))), lung_vessels=between((0.0, 1.0), (-0.5, 1.5)))
 
 
 def _pose(rng, wild):
     quarter = rng.choice([0, 0, 0, 1, 3]) * np.pi / 2
     turn = rng.uniform(-np.pi, np.pi) if wild else quarter + rng.normal(0, 0.25)
-    reach = 30 if wild else 22
+    reach = 32 if wild else 22
     away = reach * np.sqrt(rng.random()) * np.exp(2j * np.pi * rng.random())
     return dict(rotation=turn, mirrored=bool(wild and rng.random() < 0.5), offset=complex(away),
                 seed=int(rng.integers(2 ** 31)))
 
 
-def _decoys(rng, wild, heart):
-    """Draw blobs of other tissue round the heart: none to two where realistic, up to six where wild."""
-    blobs = []
-    for _ in range(rng.integers(0, 7 if wild else 3)):
-        radius = rng.uniform(5, 30) if wild else rng.uniform(5, 16)
-        away = heart + radius + rng.uniform(5, 60)
-        angle = rng.uniform(-np.pi, np.pi) if wild else rng.uniform(0.3, 2.2)
-        tissue = Tissue(rng.choice([Tissue.DECOY_A, Tissue.DECOY_B, Tissue.DECOY_C]))
-        blobs.append(Decoy(np.complex64(away * np.exp(1j * angle)), radius, rng.uniform(0.4, 1.0),
-                           _ripple(rng, 0.12, 1, 5), tissue))
-    return tuple(blobs)
+def _decoys(rng, wild, heart, count=None):
+    """Draw round things beside the heart: none to two where realistic, up to five where wild."""
+    count = rng.integers(0, 6 if wild else 3) if count is None else count
+    return tuple(_decoy(rng, wild, heart) for _ in range(count))
+
+
+def _decoy(rng, wild, heart):
+    """Spleen and bowel, with and without a wall or folds, vessels and atria."""
+    radius = rng.uniform(5, 32) if wild else rng.uniform(5, 16)
+    angle = rng.uniform(-np.pi, np.pi) if wild else rng.uniform(0.3, 2.2)
+    away = heart + radius + rng.uniform(2, 50)
+    tissue = Tissue(rng.choice([Tissue.DECOY_A, Tissue.DECOY_B, Tissue.DECOY_C, Tissue.VESSEL]))
+    wall = max(0, rng.uniform(-6, 9) if wild else rng.uniform(-4, 4))
+    return Decoy(complex(away * np.exp(1j * angle)), radius, rng.uniform(0.5, 1.0), tissue, wall,
+                 max(0, rng.uniform(-3, 6)))
+
+
+def exaggerate(rng, anatomy, kind):
+    """Return the patient with what makes this kind of slice hard; see `course.KINDS`."""
+    heart = anatomy.cavity_radius + anatomy.wall
+    if kind == "huge_rv":
+        right = anatomy.right._replace(
+            depth=rng.uniform(1.7, 3.0) * anatomy.cavity_radius + 12, sharpness=rng.uniform(1.0, 2.2),
+            end=rng.uniform(0.9, 1.1), ripple=0.5 * anatomy.right.ripple)
+        return replace(anatomy, right=right, septum=rng.uniform(0.2, 0.95))
+    if kind == "obliterated":
+        return replace(anatomy, filling=rng.uniform(0.6, 1.05))
+    if kind == "decoys":
+        return replace(anatomy, decoys=_decoys(rng, True, heart, rng.integers(4, 9)))
+    if kind == "heart_free":
+        return replace(anatomy, decoys=_decoys(rng, True, rng.uniform(-25, 20), rng.integers(0, 7)))
+    return anatomy
 
 
 def chamber(anatomy, phase):
@@ -330,10 +390,13 @@ def chamber(anatomy, phase):
 
 
 def cavity_radius_mm(anatomy, z_mm, phase):
-    """Return the cavity's mean radius at `z_mm`; 0 above the base and below the apex."""
+    """Return the cavity's mean radius at `z_mm`; 0 above the base and below the apex.
+
+    A circle of this radius has the area of the mask, outflow tract and muscle inside included.
+    """
     heart = chamber(anatomy, phase)
     share = (np.asarray(z_mm) - heart.base) / heart.length
-    radius = heart.radius * _profile(share, anatomy.bluntness)
+    radius = heart.radius * profile(share, anatomy.bluntness)
     return np.where((share >= 0) & (share <= 1), radius, 0.0)
 
 
@@ -343,258 +406,13 @@ def cavity_volume_ml(anatomy, phase):
     return float(np.pi * (cavity_radius_mm(anatomy, z, phase) ** 2).sum() * (z[1] - z[0]) / 1000)
 
 
-def _profile(share, bluntness, stretch=1.0):
+def profile(share, bluntness, stretch=1.0):
     """Radius of a truncated ellipsoid, 1 at its widest, over the share 0 (base) to 1 (apex)."""
     along = np.abs(1.4 * share - 0.4) / stretch
     return np.sqrt(np.clip(1 - along ** bluntness, 0, None))
 
 
-def _wave(unit, coefficients):
-    """Sum a Fourier series at unit complex numbers."""
-    total = coefficients[-1] * unit
-    for coefficient in coefficients[-2::-1]:
-        total += coefficient
-        total *= unit
-    return total.real
-
-
-def _bump(unit, angle, sharpness):
-    """A smooth hump round the circle, 1 at `angle`."""
-    return np.exp(sharpness * ((unit * np.complex64(np.exp(-1j * angle))).real - 1))
-
-
-@lru_cache(maxsize=256)
-def _spline(pixels, knots):
-    """Weights (pixels, knots) of smooth bumps over a line, each row of unit length."""
-    centres = np.linspace(-0.5, pixels - 0.5, knots, dtype=np.float32)
-    width = max(centres[1] - centres[0], 1.0)
-    weights = np.exp(-((np.arange(pixels, dtype=np.float32)[:, None] - centres) / width) ** 2)
-    return weights / np.linalg.norm(weights, axis=1, keepdims=True)
-
-
-def smooth_field(rng, shape, scale_px):
-    """Return Gaussian noise (h, w) of unit variance, smooth over `scale_px` pixels."""
-    rows, cols = (_spline(n, max(3, round(n / scale_px) + 1)) for n in shape)
-    knots = rng.standard_normal((rows.shape[1], cols.shape[1]), dtype=np.float32)
-    return rows @ knots @ cols.T
-
-
-class _Canvas:
-    """Collects tissues front to back: what is painted first hides what comes later."""
-
-    def __init__(self, planes, shape, edge_mm):
-        self.clear = np.ones((planes, *shape), np.float32)
-        self.tissues = np.zeros((len(Tissue), *shape), np.float32)
-        self.edge_mm = np.float32(edge_mm)
-
-    def inside(self, distance_mm, edge=1.0):
-        """Soft occupancy of where a signed distance is negative; the edge is one pixel wide."""
-        return np.clip(0.5 - distance_mm / (self.edge_mm * np.float32(edge)), 0, 1)
-
-    def paint(self, tissue, occupancy):
-        seen = self.clear * occupancy
-        self.tissues[tissue] += seen.mean(axis=0)
-        self.clear -= seen
-
-    def flatten(self):
-        """From here on paint one plane instead of several: the thorax hardly changes across a slab."""
-        self.clear = self.clear.mean(axis=0, keepdims=True)
-
-
-def render(anatomy, z_mm, phase, shape=(128, 128), spacing_mm=1.4, thickness_mm=8.0, planes=3):
-    """Return the `Composition` of the slab round `z_mm` at `phase` (0 end-diastole, 1 end-systole).
-
-    The heart is averaged over `planes` planes across the slab: true partial volume. The mask is the
-    endocardium's inside, papillary muscles and trabeculae included, where at least half of the slab is.
-    """
-    rng = np.random.default_rng([anatomy.seed, int(round(10 * z_mm)) % 100_000])
-    points = _points(anatomy, shape, spacing_mm)
-    depths = z_mm + thickness_mm * ((np.arange(planes) + 0.5) / planes - 0.5)
-    canvas = _Canvas(planes, shape, spacing_mm)
-    cavity = _paint_heart(canvas, anatomy, points, depths.astype(np.float32), phase, rng)
-    canvas.flatten()
-    _paint_thorax(canvas, anatomy, points, z_mm, rng)
-    return Composition(canvas.tissues, cavity >= 0.5)
-
-
-def _points(anatomy, shape, spacing_mm):
-    """The pixels' places in the heart's frame, mm, complex (h, w)."""
-    rows, cols = ((np.arange(n) - (n - 1) / 2) * spacing_mm for n in shape)
-    image = (cols[None, :] + 1j * rows[:, None]) - anatomy.offset
-    turned = image * np.exp(-1j * anatomy.rotation)
-    return (turned.conj() if anatomy.mirrored else turned).astype(np.complex64)
-
-
-def _paint_heart(canvas, anatomy, points, depths, phase, rng):
-    """Paint the heart plane by plane; return the cavity's occupancy averaged over the slab (h, w)."""
-    heart = chamber(anatomy, phase)
-    axis = anatomy.tilt * (depths - anatomy.length / 2)
-    place = points - axis.astype(np.complex64)[:, None, None]
-    away = np.abs(place)
-    unit = place / np.maximum(away, np.float32(1e-3))
-    share = ((depths - heart.base) / heart.length)[:, None, None].astype(np.float32)
-    endo, epi = _left_walls(anatomy, heart, depths[:, None, None], share, unit)
-    present = np.clip(share * heart.length / 2 + 0.5, 0, 1)
-    cavity = canvas.inside(away - endo) * present * (share <= 1)
-    _paint_cavity(canvas, anatomy, heart, place, away, unit, endo, share, phase, cavity)
-    _paint_base(canvas, anatomy, place, away, unit, endo, share, heart)
-    canvas.paint(Tissue.MYOCARDIUM, canvas.inside(away - epi) * present)
-    outer = _paint_right_ventricle(canvas, anatomy, away, unit, epi, share, phase, rng)
-    pads = sum(depth * _bump(unit, angle, sharp) for angle, sharp, depth in anatomy.fat.pads if depth > 0)
-    rim = anatomy.fat.thickness * (1 + _wave(unit, anatomy.fat.ripple)) + pads
-    canvas.paint(Tissue.FAT, canvas.inside(away - outer - np.maximum(rim, 0)))
-    return cavity.mean(axis=0)
-
-
-def _left_walls(anatomy, heart, z, share, unit):
-    """Radii (planes, h, w) of the endocardium and the epicardium in every direction."""
-    angle, sharpness, severity = anatomy.scar
-    scar = severity * _bump(unit, angle, sharpness) if severity else np.float32(0)
-    mean = heart.radius * _profile(np.clip(share, 0, 1), anatomy.bluntness)
-    at_rest = anatomy.cavity_radius * _profile(np.clip(z / anatomy.length, 0, 1), anatomy.bluntness)
-    endo = mean + scar * np.maximum(at_rest - mean, 0) * (share < 0.95)
-    endo = endo * (1 + _wave(unit * np.exp(1j * 0.3 * share), anatomy.endo_ripple))
-    stretch = 1 + 1.1 * heart.wall / heart.length
-    outer = (heart.radius + heart.wall) * _profile(np.clip(share, 0, None), anatomy.bluntness, stretch)
-    wall = (outer - mean) * np.clip(1 + _wave(unit, anatomy.wall_ripple), 0.45, 2) * (1 - scar)
-    return endo.astype(np.float32), (endo + wall).astype(np.float32)
-
-
-def _paint_cavity(canvas, anatomy, heart, place, away, unit, endo, share, phase, cavity):
-    """Papillary muscles, the trabeculated rim and, in what they leave, blood."""
-    grown = 1 + 0.15 * phase
-    for angle, radius, gap, breadth in anatomy.papillaries:
-        stretch = np.sqrt(np.clip(1 - ((share - 0.55) / 0.4) ** 2, 0, 1))
-        size = np.minimum(radius * grown, 0.5 * heart.radius) * stretch
-        middle = np.maximum(endo - size - gap * (1 - 0.7 * phase), 0.3 * endo)
-        seen = place * np.complex64(np.exp(-1j * angle)) - middle
-        distance = np.abs(seen.real + 1j * seen.imag / np.float32(breadth))
-        waves = 1 + 0.5 * _wave(unit * np.complex64(np.exp(1j * angle)), anatomy.trabecular_ripple)
-        canvas.paint(Tissue.MYOCARDIUM, canvas.inside(distance - size * waves) * cavity * (size > 0.5))
-    depth = anatomy.trabeculae * (0.4 + share) * grown
-    rough = depth * np.maximum(0.3 + _wave(unit * np.exp(2j * share), anatomy.trabecular_ripple), 0)
-    angle, sharpness, layer, muscle = anatomy.sponge
-    squeezed = min(anatomy.cavity_radius / heart.radius, 1.7)
-    rough += max(layer, 0) * squeezed * (0.5 + 0.6 * share) * _bump(unit, angle, sharpness)
-    rough = np.minimum(rough, 0.45 * endo)
-    canvas.paint(Tissue.BLOOD, canvas.inside(away - endo + rough) * cavity)
-    canvas.paint(Tissue.MYOCARDIUM, np.float32(muscle) * cavity)
-    canvas.paint(Tissue.BLOOD, cavity)
-
-
-def _paint_base(canvas, anatomy, place, away, unit, endo, share, heart):
-    """Outflow tract in the most basal planes; left atrium and aortic root above the ring."""
-    angle, opens, root = anatomy.outflow
-    if share.min() > opens:
-        return
-    opening = np.clip((opens - share) / 0.1, 0, 1)
-    near = heart.radius * _profile(np.clip(share, 0, 1), anatomy.bluntness)
-    centre = (near + np.where(share < 0, 1.3, 0.45) * root) * np.complex64(np.exp(1j * angle))
-    tract = np.abs(place - centre) - root
-    canvas.paint(Tissue.BLOOD, canvas.inside(tract) * opening)
-    canvas.paint(Tissue.MUSCLE, canvas.inside(tract - 2) * opening)
-    atrium = away - 0.9 * endo * (1 + 0.15 * (unit * np.complex64(np.exp(-1j))).real)
-    above = (share < 0).astype(np.float32)
-    canvas.paint(Tissue.VESSEL, canvas.inside(atrium) * above)
-    canvas.paint(Tissue.MUSCLE, canvas.inside(atrium - 2.5) * above)
-
-
-def _paint_right_ventricle(canvas, anatomy, away, unit, epi, share, phase, rng):
-    """The crescent round the septum; return the radii of the heart's outside."""
-    right = anatomy.right
-    squeezed = 1 - 0.5 * anatomy.ejection_fraction * phase
-    reach = np.sqrt(np.clip(1 - (np.maximum(share, 0) / right.end) ** 2, 0, 1))
-    hump = _bump(unit, right.angle + 0.5 * (share - 0.4), right.sharpness)
-    depth = right.depth * squeezed * reach * (1 + _wave(unit, right.ripple))
-    depth = depth * np.clip(1.25 * hump - 0.25, 0, 1)
-    epi = np.where(share > 0, epi, 0.95 * epi)
-    free_wall = epi + depth
-    room = depth > 1
-    bands = smooth_field(rng, away.shape[1:], 3.5) - 2.4 + 1.6 * right.trabeculae * share
-    canvas.paint(Tissue.MYOCARDIUM, canvas.inside(away - free_wall) * room * np.clip(2 * bands, 0, 0.8))
-    canvas.paint(Tissue.RV_BLOOD, canvas.inside(away - free_wall) * room)
-    outer = free_wall + right.wall * np.clip(depth / 4, 0, 1)
-    canvas.paint(Tissue.MYOCARDIUM, canvas.inside(away - outer))
-    return outer
-
-
-def _paint_thorax(canvas, anatomy, points, z_mm, rng):
-    """Everything round the heart, one plane: chest wall, abdomen, aorta, spine, lungs, air."""
-    _paint_decoys(canvas, anatomy, points)
-    _paint_chest_wall(canvas, anatomy, points, z_mm, rng)
-    _paint_mediastinum(canvas, anatomy, points, rng)
-    _paint_abdomen(canvas, anatomy, points, z_mm, rng)
-    for tissue, (centre, radius), rim in ((Tissue.VESSEL, anatomy.aorta, 2.0), (Tissue.MARROW, anatomy.spine, 3)):
-        distance = np.abs(points - centre) - radius
-        canvas.paint(tissue, canvas.inside(distance))
-        canvas.paint(Tissue.MUSCLE, canvas.inside(distance - rim))
-    vessels = smooth_field(rng, points.shape, 1.7) - 3.0 + 0.7 * anatomy.lung_vessels
-    canvas.paint(Tissue.VESSEL, np.clip(0.8 * (vessels + 0.6 * smooth_field(rng, points.shape, 14)), 0, 0.8))
-    canvas.paint(Tissue.LUNG, 1.0)
-
-
-def _paint_mediastinum(canvas, anatomy, points, rng):
-    """Fat, vessels and soft tissue, all in patches, behind the sternum and beside the right ventricle."""
-    (angle, depth), patches = anatomy.mediastinum, smooth_field(rng, points.shape, 5)
-    along = (points * np.complex64(np.exp(-1j * angle))).real
-    there = canvas.inside(anatomy.chest.distance - depth - along + 4 * smooth_field(rng, points.shape, 9))
-    canvas.paint(Tissue.FAT, there * np.clip(0.8 * patches, 0, 1))
-    canvas.paint(Tissue.VESSEL, there * np.clip(smooth_field(rng, points.shape, 3) - 1.2, 0, 0.8))
-    canvas.paint(Tissue.MUSCLE, there * np.clip(0.9 - patches, 0, 1))
-
-
-def _paint_decoys(canvas, anatomy, points):
-    for centre, radius, aspect, ripple, tissue in anatomy.decoys:
-        place = points - centre
-        place = place.real + 1j * place.imag / np.float32(aspect)
-        away = np.abs(place)
-        waves = 1 + _wave(place / np.maximum(away, np.float32(1e-3)), ripple)
-        canvas.paint(tissue, canvas.inside(away - radius * waves))
-
-
-def _paint_chest_wall(canvas, anatomy, points, z_mm, rng):
-    """Layers by depth under the skin: fat, muscle, ribs between their muscles; air outside."""
-    _, distance, ribs, muscle, fat, long, short, ripple = anatomy.chest
-    inward = np.exp(1j * anatomy.chest.angle)
-    near = distance - 0.25 * (z_mm - anatomy.length / 2)
-    middle = (near + ribs + muscle + fat - short) * inward
-    place = (points - np.complex64(middle)) * np.complex64(1j / inward)
-    scaled = place.real / long + 1j * place.imag / short
-    ratio = np.abs(scaled)
-    unit = (scaled / np.maximum(ratio, 1e-3)).astype(np.complex64)
-    depth = (1 - ratio * (1 + _wave(unit, ripple))) * np.float32(short)
-    wavy = depth + 1.5 * smooth_field(rng, points.shape, 12)
-    canvas.paint(Tissue.AIR, canvas.inside(depth))
-    canvas.paint(Tissue.MUSCLE, canvas.inside(depth - 1.5))
-    canvas.paint(Tissue.FAT, canvas.inside(wavy - fat))
-    streaks = np.clip(smooth_field(rng, points.shape, 4) - 0.8, 0, 1)
-    canvas.paint(Tissue.FAT, canvas.inside(wavy - fat - muscle) * streaks)
-    spaced = _wave(unit ** 12, ripple[:1] + 1)
-    bone = np.abs(depth - fat - muscle - ribs / 2) - 0.45 * ribs * spaced
-    canvas.paint(Tissue.MARROW, canvas.inside(bone, 2))
-    canvas.paint(Tissue.MUSCLE, canvas.inside(wavy - fat - muscle - 0.8 * ribs))
-    lining = np.clip(0.3 + smooth_field(rng, points.shape, 8), 0, 1)
-    canvas.paint(Tissue.FAT, canvas.inside(wavy - fat - muscle - ribs) * lining)
-    canvas.paint(Tissue.MUSCLE, canvas.inside(wavy - fat - muscle - ribs))
-
-
-def _paint_abdomen(canvas, anatomy, points, z_mm, rng):
-    """Below the diaphragm: stomach with folds, liver with vessels, fat between."""
-    distance, curvature, slope, rise = anatomy.diaphragm
-    x = points.real
-    dome = distance - rise * (z_mm - anatomy.length / 2) + slope * x + curvature * (x + 15) ** 2
-    below = points.imag - dome
-    under = canvas.inside(-below)
-    across, down, radius, aspect = anatomy.stomach
-    folds = smooth_field(rng, points.shape, 5)
-    place = (x - across) + 1j * (below - down) / aspect
-    bag = np.abs(place) - radius + 1.5 * smooth_field(rng, points.shape, 10)
-    canvas.paint(Tissue.STOMACH, canvas.inside(bag + 4 + 2 * folds, 2) * under)
-    canvas.paint(Tissue.MUSCLE, canvas.inside(bag) * under)
-    canvas.paint(Tissue.FAT, canvas.inside(bag - 2 - 2 * folds) * under)
-    canvas.paint(Tissue.VESSEL, np.clip(smooth_field(rng, points.shape, 2.5) - 2, 0, 0.6) * under)
-    beside = canvas.inside(x - across + 0.3 * below + 4 * folds, 2)
-    canvas.paint(Tissue.LIVER, beside * canvas.inside(2 - below))
-    canvas.paint(Tissue.MUSCLE, under * canvas.inside(below - 2))
-    canvas.paint(Tissue.FAT, under * np.clip(folds - 0.6, 0, 1))
-    canvas.paint(Tissue.MUSCLE, under)
+def apical_share(anatomy, phase, radius_mm):
+    """Return the share of the long axis at which, towards the apex, the cavity has this radius."""
+    ratio = min(radius_mm / chamber(anatomy, phase).radius, 1)
+    return float((0.4 + (1 - ratio ** 2) ** (1 / anatomy.bluntness)) / 1.4)

@@ -10,7 +10,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from tqdm.auto import tqdm
 
-from lvlab.phantom.anatomy import GROUPS, cavity_radius_mm, chamber, render, sample_anatomy
+from lvlab.phantom.anatomy import apical_share, cavity_radius_mm, chamber, exaggerate, sample_anatomy
+from lvlab.phantom.drawing import render, smooth_field
 from lvlab.phantom.scanner import acquire, sample_scanner
 from lvlab.slices import COLUMNS, SliceSet, normalise
 from lvlab.store.files import whole_folder
@@ -19,37 +20,77 @@ LEVELS, FRAME, FRAMES, SYSTOLE_FRAME = 5, 192, 20, 8
 # Spawn keys that keep the patients of the course folder and of the stream apart, whatever the seeds.
 _COURSE, _STREAM = 1, 2
 _PHASES = {0.0: "ED", 1.0: "ES"}
+_TURNS = ("normal", "infarct", "hypertrophic")
+# What the stream shows, and how often: hearts as they come, and those that networks fail on.
+KINDS = {"usual": 0.58, "huge_rv": 0.08, "obliterated": 0.08, "outflow": 0.08, "tiny_apex": 0.06,
+         "decoys": 0.05, "off_centre": 0.03, "heart_free": 0.04}
 
 
-def random_slices(n, seed, size=128, start=0):
+def random_slices(n, seed, size=128, start=0, kind=None):
     """Return a SliceSet of `n` slices, named wild-SEED-I, each of a new wild patient.
 
-    Images are normalised as the course's crops are; about two masks in a hundred are empty. Slice i
+    Images are normalised as the course's crops are; about one mask in twenty is empty. Slice i
     depends on `seed` and `start + i` only: chunks made apart equal one long run (a pixel in ten thousand
     may be rounded to the next grey level where the linear algebra uses another number of threads).
+    `kind`: one of `KINDS`, for slices that are all of it; else the stream mixes them.
     """
+    if kind is not None and kind not in KINDS:
+        raise ValueError(f"kind {kind!r}: choose one of {', '.join(KINDS)}")
     images = np.empty((n, size, size, 1), np.float32)
     masks = np.empty((n, size, size, 1), np.float32)
     rows = []
     for i in range(n):
         number = start + i
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_STREAM, number)))
-        images[i, ..., 0], masks[i, ..., 0], phase, scanner = _random_slice(rng, size)
+        drawn = kind or str(rng.choice(list(KINDS), p=list(KINDS.values())))
+        images[i, ..., 0], masks[i, ..., 0], phase, scanner = _random_slice(rng, size, drawn)
         name = f"wild-{seed}-{number}"
         rows.append((name, name, _PHASES.get(phase, ""), 0, scanner.spacing_mm, scanner.spacing_mm,
                      scanner.thickness_mm, (0, 0, size, size)))
     return SliceSet(images, masks, pd.DataFrame(rows, columns=COLUMNS))
 
 
-def _random_slice(rng, size):
-    anatomy, scanner = sample_anatomy(rng, "wild"), sample_scanner(rng, "wild")
-    phase = float(rng.choice([0, 1, rng.random()]))
-    heart = chamber(anatomy, phase)
-    share = rng.choice([rng.uniform(0.05, 0.95), rng.uniform(-0.02, 0.2), rng.uniform(0.75, 0.98)],
-                       p=[0.68, 0.18, 0.14])
-    tissues, mask = render(anatomy, heart.base + share * heart.length, phase, (size, size),
-                           scanner.spacing_mm, scanner.thickness_mm)
+def _random_slice(rng, size, kind):
+    """Return the image (h, w), the mask (h, w), the phase and the scanner of one slice."""
+    group = {"huge_rv": "right overload", "obliterated": "hypertrophic"}.get(kind)
+    anatomy = exaggerate(rng, sample_anatomy(rng, "wild", group), kind)
+    scanner = sample_scanner(rng, "wild")
+    phase = 1.0 if kind == "obliterated" else float(rng.choice([0, 1, rng.random()]))
+    if kind == "off_centre":
+        edge = rng.uniform(-1, 1) + 1j * rng.choice([-1, 1])
+        edge = rng.uniform(0.5, 0.95) * size / 2 * scanner.spacing_mm * edge
+        anatomy = replace(anatomy, offset=edge * rng.choice([1, 1j]))
+    if kind == "heart_free" and rng.random() < 0.35:
+        return normalise(_empty_image(rng, size)), np.zeros((size, size), bool), phase, scanner
+    tissues, mask = render(anatomy, _depth(rng, anatomy, phase, kind, scanner.spacing_mm), phase, (size, size),
+                           scanner.spacing_mm, scanner.thickness_mm, heart=kind != "heart_free")
     return normalise(acquire(scanner, tissues, rng)), mask, phase, scanner
+
+
+def _depth(rng, anatomy, phase, kind, spacing_mm):
+    """Return the depth, mm, of a slice of this kind."""
+    heart = chamber(anatomy, phase)
+    if kind == "tiny_apex":
+        share = apical_share(anatomy, phase, rng.uniform(0.8, 3.5) * spacing_mm)
+    elif kind == "outflow":
+        share = rng.uniform(0.01, 0.75) * anatomy.outflow.opens
+    elif kind == "huge_rv":
+        share = rng.uniform(0.05, 0.75)
+    else:
+        share = rng.choice([rng.uniform(0.05, 0.95), rng.uniform(-0.06, 0.2), rng.uniform(0.75, 0.98)],
+                           p=[0.74, 0.16, 0.1])
+    return heart.base + share * heart.length
+
+
+def _empty_image(rng, size):
+    """Nothing, one grey, or noise under a shading."""
+    kind = rng.choice(["zero", "constant", "noise"], p=[0.2, 0.3, 0.5])
+    if kind == "zero":
+        return np.zeros((size, size))
+    if kind == "constant":
+        return np.full((size, size), rng.uniform(0, 1000))
+    shading = np.exp(rng.uniform(0, 0.7) * smooth_field(rng, (size, size), rng.uniform(15, 50)))
+    return np.abs(rng.normal(size=(size, size)) + rng.uniform(0, 3)) * shading
 
 
 def write(out, patients=8, seed=0, quiet=False):
@@ -81,12 +122,13 @@ def course_patient(number, seed):
     """Return anatomy, scanner and Generator of patient `number` (from 0); disease groups take turns.
 
     Six patients cannot teach what thousands can: in the course folder the muscle inside the cavity
-    is half as deep as in the stream, and no ejection fraction is above 0.65.
+    is shallower than in the stream, and no ejection fraction is above 0.65.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_COURSE, number)))
-    drawn = sample_anatomy(rng, group=GROUPS[number % len(GROUPS)])
+    drawn = sample_anatomy(rng, group=_TURNS[number % len(_TURNS)])
     anatomy = replace(
         drawn, ejection_fraction=min(drawn.ejection_fraction, 0.65), trabeculae=drawn.trabeculae / 2,
+        filling=drawn.filling / 2, outline=0.4 + drawn.outline / 3,
         sponge=drawn.sponge._replace(depth=drawn.sponge.depth / 2),
         papillaries=tuple(p._replace(radius=0.7 * p.radius) for p in drawn.papillaries))
     return anatomy, sample_scanner(rng), rng
@@ -106,7 +148,7 @@ def _write_patient(images, masks, number, seed):
     for level, z_mm in enumerate(depths, start=1):
         for phase, name in ((0, "ED"), (1, "ES")):
             tissues, mask = render(anatomy, z_mm, phase, (FRAME, FRAME), scanner.spacing_mm,
-                                   scanner.thickness_mm, planes=4)
+                                   scanner.thickness_mm)
             instance = (level - 1) * FRAMES + (SYSTOLE_FRAME if phase else 1)
             stem = f"{patient}_s{level:02d}_{name}_im{instance:04d}"
             pixels = acquire(scanner, tissues, rng)

@@ -4,25 +4,43 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
-from lvlab.phantom.anatomy import Tissue, _drawer, _is_wild, smooth_field
+from lvlab.phantom.anatomy import Tissue, drawer, is_wild
+from lvlab.phantom.drawing import smooth_field
 
-# Balanced steady-state signal relative to blood: usual range, and the range of domain randomisation.
-_SIGNAL = {
-    Tissue.BLOOD: ((0.9, 1.1), (0.55, 1.1)), Tissue.RV_BLOOD: ((0.9, 1.15), (0.3, 1.2)),
-    Tissue.VESSEL: ((0.8, 1.1), (0.2, 1.2)), Tissue.MYOCARDIUM: ((0.2, 0.36), (0.05, 0.5)),
-    Tissue.FAT: ((0.85, 1.5), (0.0, 1.6)), Tissue.MUSCLE: ((0.15, 0.3), (0.02, 0.9)),
-    Tissue.MARROW: ((0.3, 0.8), (0.0, 1.2)), Tissue.LIVER: ((0.2, 0.42), (0.02, 1.1)),
-    Tissue.STOMACH: ((0.3, 0.9), (0.0, 1.2)), Tissue.DECOY_A: ((0.1, 0.5), (0.0, 1.2)),
-    Tissue.DECOY_B: ((0.3, 0.8), (0.0, 1.2)), Tissue.DECOY_C: ((0.7, 1.1), (0.0, 1.2)),
-    Tissue.LUNG: ((0.03, 0.12), (0.0, 0.3)), Tissue.AIR: ((0.0, 0.01), (0.0, 0.1))}
-# How strongly each tissue shows the fine and the coarse texture.
-_TEXTURE = {
-    Tissue.BLOOD: (0.3, 0.8), Tissue.RV_BLOOD: (0.3, 1.0), Tissue.VESSEL: (0.3, 0.8),
-    Tissue.MYOCARDIUM: (0.8, 0.8), Tissue.FAT: (0.6, 1.0), Tissue.MUSCLE: (1.2, 1.2),
-    Tissue.MARROW: (1.5, 1.0), Tissue.LIVER: (0.8, 0.7), Tissue.STOMACH: (2.0, 2.0),
-    Tissue.DECOY_A: (1.0, 1.5), Tissue.DECOY_B: (1.5, 1.5), Tissue.DECOY_C: (0.5, 1.0),
-    Tissue.LUNG: (2.5, 2.5), Tissue.AIR: (0.0, 0.0)}
+
+class Brightness(NamedTuple):
+    """A tissue's balanced steady-state signal relative to blood, usual and randomised, and how strongly
+    it shows the fine and the coarse texture.
+    """
+
+    usual: tuple
+    wider: tuple
+    fine: float
+    coarse: float
+
+
+_TISSUES = {
+    Tissue.BLOOD: Brightness((0.9, 1.1), (0.6, 1.1), 0.3, 0.8),
+    Tissue.RV_BLOOD: Brightness((0.9, 1.15), (0.3, 1.2), 0.3, 1.0),
+    Tissue.VESSEL: Brightness((0.8, 1.1), (0.2, 1.2), 0.3, 0.8),
+    Tissue.MYOCARDIUM: Brightness((0.18, 0.36), (0.05, 0.5), 0.8, 0.8),
+    Tissue.FAT: Brightness((0.7, 1.3), (0.0, 1.4), 0.6, 1.0),
+    Tissue.MUSCLE: Brightness((0.15, 0.3), (0.02, 0.9), 1.2, 1.2),
+    Tissue.MARROW: Brightness((0.3, 0.8), (0.0, 1.2), 1.5, 1.0),
+    Tissue.LIVER: Brightness((0.2, 0.42), (0.02, 1.1), 0.8, 0.7),
+    Tissue.STOMACH: Brightness((0.3, 0.9), (0.0, 1.2), 2.0, 2.0),
+    Tissue.DECOY_A: Brightness((0.1, 0.5), (0.0, 1.2), 1.0, 1.5),
+    Tissue.DECOY_B: Brightness((0.3, 0.8), (0.0, 1.2), 1.5, 1.5),
+    Tissue.DECOY_C: Brightness((0.7, 1.1), (0.0, 1.2), 0.5, 1.0),
+    Tissue.LUNG: Brightness((0.03, 0.12), (0.0, 0.3), 2.5, 2.5),
+    Tissue.AIR: Brightness((0.0, 0.01), (0.0, 0.1), 0.0, 0.0),
+    Tissue.FLUID: Brightness((0.9, 1.4), (0.1, 1.4), 0.3, 0.5),
+    Tissue.VOID: Brightness((0.3, 0.7), (0.1, 0.8), 0.5, 1.0)}
+_TEXTURE = np.array([(t.fine, t.coarse) for t in _TISSUES.values()], np.float32).T
+# Looks besides the usual one, and how often the stream shows them.
+_LOOKS = {"steady state": 0.62, "fat suppressed": 0.12, "gradient echo": 0.13, "contrast agent": 0.13}
 
 
 class Coil(NamedTuple):
@@ -48,7 +66,8 @@ class Scanner:
     shading: float            # depth of smooth uneven brightness
     blur_px: float
     cutoff: float             # share of k-space kept; under 1 the edges ring
-    banding: float
+    banding: float            # depth of the dark bands
+    band_sharpness: float
     ghost: float
     noise: float
     gamma: float
@@ -57,24 +76,41 @@ class Scanner:
 
 def sample_scanner(rng, variety="realistic"):
     """Draw a scanner; `variety` is "realistic" or "wild" (far wider; a third of it realistic)."""
-    wild = _is_wild(rng, variety)
-    between = _drawer(rng, wild)
-    signal = np.array([between(*_SIGNAL[t]) for t in Tissue], np.float32)
-    if wild and rng.random() < 0.6:
-        signal[Tissue.RV_BLOOD] = signal[Tissue.BLOOD] * rng.uniform(0.85, 1.2)
-    signal[Tissue.MYOCARDIUM] = min(signal[Tissue.MYOCARDIUM], 0.75 * signal[Tissue.BLOOD])
+    wild = is_wild(rng, variety)
+    between = drawer(rng, wild)
+    signal = np.array([between(t.usual, t.wider) for t in _TISSUES.values()], np.float32)
+    if wild:
+        signal = _look(rng, signal, str(rng.choice(list(_LOOKS), p=list(_LOOKS.values()))))
+    signal[Tissue.MYOCARDIUM] = min(signal[Tissue.MYOCARDIUM], 0.8 * signal[Tissue.BLOOD])
     direction = np.exp(2j * np.pi * rng.random()) * between((0.0, 0.010), (0.0, 0.016))
     return Scanner(
-        spacing_mm=between((1.2, 1.8), (0.8, 2.0)), thickness_mm=between((6, 10), (5, 12)), signal=signal,
+        spacing_mm=between((1.2, 1.8), (0.65, 2.2)), thickness_mm=between((6, 10), (5, 12)), signal=signal,
         texture=between((0.06, 0.14), (0.0, 0.22)),
         fine_px=between((1.2, 2), (1, 3)), coarse_px=between((4, 9), (3, 16)),
         opposed=bool(rng.random() < (0.5 if wild else 0.85)),
         coil=Coil(direction.real, direction.imag, between((-3e-5, 3e-5), (-1e-4, 1e-4))),
         shading=between((0.05, 0.15), (0.0, 0.4)), blur_px=between((0.6, 1.05), (0.35, 1.5)),
-        cutoff=between((0.75, 1.0), (0.55, 1.0)), banding=max(0, between((-0.4, 0.3), (-0.5, 0.7))),
+        cutoff=between((0.75, 1.0), (0.55, 1.0)), banding=max(0, between((-0.4, 0.3), (-0.5, 0.8))),
+        band_sharpness=between((3, 4), (2, 12)),
         ghost=max(0, between((-0.03, 0.03), (-0.05, 0.08))), noise=between((0.01, 0.035), (0.0, 0.07)),
         gamma=between((0.9, 1.15), (0.65, 1.5)),
         full_scale=int(rng.choice([255, 2000])) if wild else int(rng.uniform(700, 2500)))
+
+
+def _look(rng, signal, look):
+    """Return the signals under another sequence or after contrast agent; the ventricles mostly alike."""
+    signal = signal.copy()
+    if rng.random() < 0.7:
+        signal[Tissue.RV_BLOOD] = signal[Tissue.BLOOD] * rng.uniform(0.85, 1.2)
+    if look == "fat suppressed":
+        signal[Tissue.FAT] *= rng.uniform(0, 0.3)
+    elif look == "gradient echo":
+        signal[Tissue.BLOOD] = rng.uniform(0.5, 0.85)
+        signal[Tissue.MYOCARDIUM] = signal[Tissue.BLOOD] * rng.uniform(0.45, 0.8)
+        signal[Tissue.RV_BLOOD] = signal[Tissue.BLOOD] * rng.uniform(0.8, 1.2)
+    elif look == "contrast agent":
+        signal[Tissue.MYOCARDIUM] = signal[Tissue.BLOOD] * rng.uniform(0.4, 0.75)
+    return signal
 
 
 def acquire(scanner, tissues, rng):
@@ -87,10 +123,8 @@ def acquire(scanner, tissues, rng):
     water, fat = _signals(scanner, tissues, rng)
     field = _coil(scanner, shape, rng)
     rows, cols = (_point_spread(n, scanner.blur_px, scanner.cutoff) for n in shape)
-    if scanner.opposed:
-        image = rows @ (water * field) @ cols.T - rows @ (fat * field) @ cols.T
-    else:
-        image = rows @ ((water + fat) * field) @ cols.T
+    mixed = water - fat if scanner.opposed else water + fat
+    image = rows @ (mixed * field) @ cols.T
     image = np.abs(image)
     if scanner.ghost:
         image = image + scanner.ghost * np.roll(image, shape[0] // 2 - 9, axis=0)
@@ -102,14 +136,14 @@ def acquire(scanner, tissues, rng):
 def _signals(scanner, tissues, rng):
     """Signal of water and of fat (h, w), with texture and banding."""
     shape = tissues.shape[1:]
-    strength = np.array([_TEXTURE[t] for t in Tissue], np.float32) * scanner.texture
     flat = tissues.reshape(len(Tissue), -1)
-    fine, coarse = (strength.T @ flat).reshape(2, *shape)
+    fine, coarse = (scanner.texture * _TEXTURE @ flat).reshape(2, *shape)
     uneven = 1 + (fine * smooth_field(rng, shape, scanner.fine_px)
                   + coarse * smooth_field(rng, shape, scanner.coarse_px))
     uneven = np.maximum(uneven, 0.05)
     if scanner.banding:
-        uneven *= 1 - scanner.banding * np.exp(-(3 * smooth_field(rng, shape, 45) + 2.5) ** 2)
+        band = scanner.band_sharpness * smooth_field(rng, shape, 45) + 2.5
+        uneven *= 1 - scanner.banding * np.exp(-band ** 2)
     fat = scanner.signal[Tissue.FAT] * tissues[Tissue.FAT]
     water = (scanner.signal @ flat).reshape(shape) - fat
     return water * uneven, fat * uneven
@@ -126,13 +160,12 @@ def _coil(scanner, shape, rng):
 
 def _point_spread(pixels, blur_px, cutoff):
     """Matrix (pixels, pixels) that blurs a line and rings it as a truncated k-space does."""
-    offsets = np.arange(pixels, dtype=np.float32)
-    offsets = offsets[:, None] - offsets
-    kernel = np.exp(-0.5 * (offsets / blur_px) ** 2)
+    away = np.arange(1 - pixels, pixels, dtype=np.float32)
+    kernel = np.exp(-0.5 * (away / np.float32(blur_px)) ** 2)
     if cutoff < 0.95:
-        ringing = np.sinc(cutoff * offsets) * np.exp(-0.5 * (offsets / 5) ** 2)
-        kernel = ringing.astype(np.float32)
-    return kernel / kernel.sum(axis=1, keepdims=True)
+        kernel = np.sinc(np.float32(cutoff) * away) * np.exp(-0.5 * (away / 5) ** 2)
+    rows = sliding_window_view(kernel, pixels)[::-1]
+    return rows / rows.sum(axis=1, keepdims=True)
 
 
 def _digitise(scanner, image):
