@@ -84,7 +84,7 @@ def batches(slices: SliceSet, recipe: Recipe, seed: int, first_step: int = 0) ->
     if recipe.augmentation != "none":
         steps = tf.data.Dataset.counter(first_step, dtype=tf.int32)
         data = tf.data.Dataset.zip(steps, data).map(
-            lambda step, pair: augment(*pair, tf.stack([seed, step]), recipe.augmentation),
+            lambda step, pair: augment(pair[0], pair[1], tf.stack([seed, step]), recipe.augmentation),
             num_parallel_calls=tf.data.AUTOTUNE)
     return data.prefetch(tf.data.AUTOTUNE)
 
@@ -94,8 +94,10 @@ class Keeper(keras.callbacks.Callback):
 
     def __init__(self, recipe: Recipe):
         super().__init__()
-        self.recipe, self.rows = recipe, []
-        self.start = self.best_weights = None
+        self.recipe = recipe
+        self.rows: list[tuple[float, ...]] = []
+        self.start: list[np.ndarray] | None = None
+        self.best_weights: list[np.ndarray] | None = None
         self.best_loss = np.inf
 
     def begin(self, model: keras.Model) -> int:
@@ -103,10 +105,10 @@ class Keeper(keras.callbacks.Callback):
         self.start = model.get_weights()
         return 0
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.before = time.perf_counter()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         if self.recipe.keep == "last" or self.best_weights is None or logs["val_loss"] < self.best_loss:
             self.best_loss, self.best_weights = logs["val_loss"], self.model.get_weights()
         seconds = time.perf_counter() - self.before
