@@ -1,13 +1,12 @@
 """What training makes small: the soft Dice loss, alone or with cross-entropy."""
 
 import keras
-import tensorflow as tf
-from keras import ops
+from keras import KerasTensor, ops
 
 EPSILON = 1e-5
 
 
-def soft_dice_loss(truth: tf.Tensor, probability: tf.Tensor) -> tf.Tensor:
+def soft_dice_loss(truth: KerasTensor, probability: KerasTensor) -> KerasTensor:
     """Return 1 - (2 Σtp + ε) / (Σt + Σp + ε), summed over the whole batch, ε = 1e-5.
 
     truth in {0, 1} and probability in [0, 1], both (n, h, w, 1). Milletari et al. 2016,
@@ -17,7 +16,7 @@ def soft_dice_loss(truth: tf.Tensor, probability: tf.Tensor) -> tf.Tensor:
     return 1 - (2 * hit + EPSILON) / (ops.sum(truth) + ops.sum(probability) + EPSILON)
 
 
-def dice_bce_loss(truth: tf.Tensor, probability: tf.Tensor) -> tf.Tensor:
+def dice_bce_loss(truth: KerasTensor, probability: KerasTensor) -> KerasTensor:
     """Return the soft Dice loss plus the mean binary cross-entropy of the pixels.
 
     Dice alone gives no slope once a slice is wholly missed; cross-entropy always does.
@@ -26,7 +25,7 @@ def dice_bce_loss(truth: tf.Tensor, probability: tf.Tensor) -> tf.Tensor:
     return soft_dice_loss(truth, probability) + cross_entropy
 
 
-def slice_dice(truth: tf.Tensor, probability: tf.Tensor) -> tf.Tensor:
+def slice_dice(truth: KerasTensor, probability: KerasTensor) -> KerasTensor:
     """Return each slice's Dice at threshold 0.5, shape (n,); 1 where both are empty. For monitoring only."""
     predicted = ops.cast(probability >= 0.5, "float32")
     axes = (1, 2, 3)

@@ -14,7 +14,8 @@ from lvlab.teach import views
 from tools import ablation
 
 #: A "network" whose probability is the image itself: what is turned there must come back turned.
-MIRROR = SimpleNamespace(model=SimpleNamespace(predict_on_batch=np.asarray), recipe={"threshold": 0.5})
+MIRROR = SimpleNamespace(model=SimpleNamespace(predict_on_batch=np.asarray, input_shape=(None, 128, 128, 1)),
+                         recipe=SimpleNamespace(threshold=0.5))
 
 
 def with_images(slices, *images):
@@ -31,24 +32,24 @@ def test_only_the_largest_part_stays_and_its_holes_are_filled(slices):
     expected = image.copy()
     image[40:60, 40:60], expected[...] = 1, 0
     image[48:52, 48:52], expected[40:60, 40:60] = 0, 1
-    found = ablation.largest_filled(MIRROR, with_images(slices, image, image * 0))
-    np.testing.assert_array_equal(found[0, ..., 0], expected)
-    assert not found[1].any()
+    predicted = ablation.largest_filled(MIRROR, with_images(slices, image, image * 0))
+    np.testing.assert_array_equal(predicted[0, ..., 0], expected)
+    assert not predicted[1].any()
 
 
 def test_never_empty_draws_where_the_network_only_hesitated(slices):
     sure, hesitant = np.full((2, 128, 128), 0.01)
     sure[20:30, 20:30], hesitant[50:60, 50:60] = 0.9, 0.2
-    found = ablation.never_empty(MIRROR, with_images(slices, sure, hesitant))
-    np.testing.assert_array_equal(found[0, ..., 0], sure > 0.5)
-    np.testing.assert_array_equal(found[1, ..., 0], hesitant > 0.1)
+    predicted = ablation.never_empty(MIRROR, with_images(slices, sure, hesitant))
+    np.testing.assert_array_equal(predicted[0, ..., 0], sure > 0.5)
+    np.testing.assert_array_equal(predicted[1, ..., 0], hesitant > 0.1)
 
 
 def test_one_row_for_each_training_and_each_step_afterwards(phantom_folder, tmp_path):
     tiny = replace(lvlab.LAB, filters=(4, 8), epochs=1, passes=1, augmentation="none", precision="float32")
     table = ablation.ablation(lvlab.load(phantom_folder), tmp_path, seeds=[3], quiet=True,
-                              variants={"plain": tiny, ablation.SHIPPED: replace(tiny, batch_size=4)})
-    assert table.variant.tolist() == ["plain", ablation.SHIPPED, *ablation.AFTERWARDS]
+                              variants={"plain": tiny, ablation.FINE_TUNED: replace(tiny, batch_size=4)})
+    assert table.variant.tolist() == ["plain", ablation.FINE_TUNED, *ablation.AFTERWARDS]
     assert (table.n == 10).all() and (table.train_seconds > 0).all() and (table.predict_seconds > 0).all()
     run = lvlab.open_run(tmp_path / "plain-3")
     dice = lvlab.evaluate(run, lvlab.load(phantom_folder).test).dice

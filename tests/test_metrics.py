@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import f1_score, jaccard_score, precision_score, recall_score
@@ -13,6 +13,7 @@ stacks = st.tuples(st.integers(1, 4), st.integers(1, 6), st.integers(2, 6)).flat
     lambda shape: st.tuples(*[arrays(np.uint8, shape, elements=st.integers(0, 1))] * 2))
 
 
+@settings(max_examples=30)  # scikit-learn takes a hundred times as long as we do
 @given(stacks)
 def test_equals_scikit_learn_slice_by_slice(pair):
     for name in FOUR:

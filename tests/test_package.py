@@ -1,5 +1,6 @@
 """The set-up itself: dependencies agree, imports stay light, and the tests can fail."""
 
+import os
 import re
 import subprocess
 import sys
@@ -57,13 +58,13 @@ def test_every_name_that_lvlab_hands_on_exists():
 
 
 def test_a_spoilt_metric_turns_the_tests_red(tmp_path):
-    (tmp_path / "spoil.py").write_text("import lvlab.metrics as m\nm.dice = m.jaccard\n")
-    arguments = ["-m", "pytest", "-q", "-p", "no:cacheprovider", PROJECT / "tests" / "test_metrics.py", "-k", "scikit"]
-    import os
-
-    assert python(*arguments, cwd=tmp_path).returncode == 0
-    spoilt = python(*arguments, "-p", "spoil", cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)})
-    assert spoilt.returncode == 1 and "test_equals_scikit_learn" in spoilt.stdout
+    (tmp_path / "spoil.py").write_text(
+        "import hypothesis\nimport lvlab.metrics as m\nm.dice = m.jaccard\n"
+        "hypothesis.settings.register_profile('first failure', phases=[hypothesis.Phase.generate])\n")
+    spoilt = python("-m", "pytest", "-q", "-p", "no:cacheprovider", PROJECT / "tests" / "test_metrics.py",
+                    "-k", "symmetric", "-p", "spoil", "--hypothesis-profile", "first failure",
+                    cwd=tmp_path, env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])})
+    assert spoilt.returncode == 1 and "test_dice_and_jaccard_are_symmetric" in spoilt.stdout
 
 
 def test_a_spoilt_stored_output_turns_nbval_red(tmp_path):
@@ -75,9 +76,8 @@ def test_a_spoilt_stored_output_turns_nbval_red(tmp_path):
         small = nbformat.v4.new_notebook(metadata=notebook.metadata, cells=[cell])
         nbformat.write(small, tmp_path / f"{name}.ipynb")
     nbval = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", "--nbval-current-env"]
-    assert python(*nbval, tmp_path / "sound.ipynb", cwd=tmp_path).returncode == 0
-    spoilt = python(*nbval, tmp_path / "spoilt.ipynb", cwd=tmp_path)
-    assert spoilt.returncode == 1 and "mismatch" in spoilt.stdout
+    said = python(*nbval, tmp_path / "sound.ipynb", tmp_path / "spoilt.ipynb", cwd=tmp_path).stdout
+    assert "1 failed, 1 passed" in said and "FAILED spoilt.ipynb" in said and "mismatch" in said
 
 
 @pytest.mark.parametrize("path", sorted((PROJECT / "notebooks").glob("*.py")), ids=lambda path: path.stem)

@@ -11,11 +11,12 @@ from scipy import ndimage
 
 from lvlab.evaluation import masks_of, predict, score, segment
 from lvlab.recipes import LAB, LAB_FROM_PHANTOM
-from lvlab.store import folder, runs
-from lvlab.store.files import output, write_csv
+from lvlab.store import folder
+from lvlab.store.files import PROJECT, output, write_csv
 
+TABLE = PROJECT / "docs" / "ablation.csv"
 SHORT = replace(LAB, epochs=8)  # two fifths of LAB: enough to rank the ingredients
-SHIPPED = "from the shipped weights"
+FINE_TUNED = "from the shipped weights"
 VARIANTS = {
     "LAB, shortened": SHORT,
     "no augmentation": replace(SHORT, augmentation="none"),
@@ -26,8 +27,9 @@ VARIANTS = {
     "half the filters": replace(SHORT, filters=tuple(count // 2 for count in SHORT.filters)),
     "batches of 16": replace(SHORT, batch_size=16),
     "shipped weights, not blended": replace(LAB_FROM_PHANTOM, blend=1.0),
-    SHIPPED: LAB_FROM_PHANTOM,
+    FINE_TUNED: LAB_FROM_PHANTOM,
 }
+COLUMNS = ["variant", "seed", "n", "dice_mean", "dice_sd", "dice_worst", "val_dice", "train_seconds", "predict_seconds"]
 
 
 def turned_and_mirrored(run, slices):
@@ -36,14 +38,14 @@ def turned_and_mirrored(run, slices):
     for turns in range(4):
         for mirror in (1, -1):
             changed = np.rot90(slices.images, turns, (1, 2))[:, :, ::mirror]
-            found = predict(run, replace(slices, images=np.ascontiguousarray(changed)))
-            total = total + np.rot90(found[:, :, ::mirror], -turns, (1, 2))
-    return masks_of(total / 8, run.recipe["threshold"])
+            probability = predict(run, replace(slices, images=np.ascontiguousarray(changed)))
+            total = total + np.rot90(probability[:, :, ::mirror], -turns, (1, 2))
+    return masks_of(total / 8, run.recipe.threshold)
 
 
 def largest_filled(run, slices):
     """Return the masks with their largest connected component only, its holes filled."""
-    masks = masks_of(predict(run, slices), run.recipe["threshold"])
+    masks = segment(run, slices)
     for mask in masks[..., 0]:
         parts, count = ndimage.label(mask)
         if count:
@@ -52,10 +54,9 @@ def largest_filled(run, slices):
 
 
 def never_empty(run, slices):
-    """Return the masks, an empty one drawn anew at half of its slice's highest probability."""
-    probability = predict(run, slices)
+    """Return the masks; where one would be empty, it is predicted at half of its slice's highest probability."""
+    probability, threshold = predict(run, slices), run.recipe.threshold
     highest = probability.max(axis=(1, 2, 3), keepdims=True)
-    threshold = run.recipe["threshold"]
     return masks_of(probability, np.where(highest < threshold, highest / 2, threshold))
 
 
@@ -66,14 +67,14 @@ AFTERWARDS = {
 }
 
 
-def ablation(course, out, seeds=(0, 1, 2), variants=VARIANTS, afterwards=AFTERWARDS, quiet=False):
-    """Train every variant with every seed in `out`; return one row a training, and one for each
-    way to treat the prediction of the shipped weights' fine-tuning `afterwards`.
+def ablation(course, out, seeds=(0, 1, 2), variants=VARIANTS, quiet=False):
+    """Train every variant with every seed in `out`; return one row for each, and for each way of AFTERWARDS
+    to treat the prediction of the fine-tuned network.
 
-    Columns: variant, seed, n, dice_mean, dice_sd, dice_worst (on the test patients), val_dice (of the kept
-    epoch, on the validation patients), train_seconds, predict_seconds (of the test slices, warm).
+    Columns: variant, seed, n, dice_mean, dice_sd, dice_worst (on the test patients), val_dice (on the
+    validation patients), train_seconds, predict_seconds (of the test slices, warm).
     """
-    from lvlab.training import train_or_open
+    from lvlab.store.recorded import train_or_open
 
     rows = []
     for seed in seeds:
@@ -81,52 +82,44 @@ def ablation(course, out, seeds=(0, 1, 2), variants=VARIANTS, afterwards=AFTERWA
         for name, recipe in variants.items():
             path = Path(out) / f"{name.replace(' ', '-').replace(',', '')}-{seed}"
             run = train_or_open(training, validation, recipe, path, seed=seed, quiet=quiet)
-            ways = {name: None, **(afterwards if name == SHIPPED else {})}
-            rows += [(way, seed, *_scores(run, course.test, validation, draw)) for way, draw in ways.items()]
-    return pd.DataFrame(rows, columns=["variant", "seed", "n", "dice_mean", "dice_sd", "dice_worst", "val_dice",
-                                       "train_seconds", "predict_seconds"])
+            ways = {name: segment} | (AFTERWARDS if name == FINE_TUNED else {})
+            rows += [(way, seed, *_scores(run, course.test, validation, of)) for way, of in ways.items()]
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _scores(run, test, validation, draw):
+def _scores(run, test, validation, masks_by):
     """Return n, mean, sd and worst Dice on test, mean Dice on validation, and both times."""
-    draw = draw or segment
-    val_dice = score(validation, draw(run, validation)).dice.mean()
-    draw(run, test)
+    val_dice = score(validation, masks_by(run, validation)).dice.mean()
+    masks_by(run, test)  # warm
     before = time.perf_counter()
-    masks = draw(run, test)
+    masks = masks_by(run, test)
     seconds = time.perf_counter() - before
     dice = score(test, masks).dice
-    return (dice.count(), dice.mean(), dice.std(ddof=0), dice.min(), val_dice, run.record["train_seconds"], seconds)
+    return dice.count(), dice.mean(), dice.std(ddof=0), dice.min(), val_dice, run.record["train_seconds"], seconds
 
 
 def merged(old, new):
     """Return the rows of `new` in the place of those of the same variants in `old`, in the order of VARIANTS."""
     names = [*VARIANTS, *AFTERWARDS]
     both = pd.concat([old[~old.variant.isin(new.variant)], new])
-    return both.sort_values(["seed", "variant"], key=lambda column: column.map(names.index) if
-                            column.name == "variant" else column, ignore_index=True)
+    return both.iloc[np.lexsort([both.variant.map(names.index), both.seed])].reset_index(drop=True)
 
 
 def main():
-    """Write the table of the ablation."""
+    """Measure what each ingredient of LAB is worth; write docs/ablation.csv."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--data", type=Path, default=None, help="a course folder (default: the course's)")
+    parser.add_argument("--data", type=Path, required=True, help="a course folder")
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
-    parser.add_argument("--table", type=Path, default=Path("docs/ablation.csv"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", choices=VARIANTS, metavar="VARIANT", help="measure these variants anew "
                         "and keep the other rows of the table: " + "; ".join(VARIANTS))
     args = parser.parse_args()
-    course = folder.load(args.data or folder.course_folder())
     variants = {name: VARIANTS[name] for name in args.only or VARIANTS}
-    table = ablation(course, output(args.out), args.seeds, variants)
-    if args.only and output(args.table).exists():
-        table = merged(pd.read_csv(output(args.table)), table)
-    write_csv(output(args.table), table.round(4))
-    means = table.groupby("variant", sort=False)[["val_dice", "dice_mean", "dice_worst", "train_seconds",
-                                                  "predict_seconds"]].mean()
-    print(means.round(3).to_string())
-    print(f"lvlab {runs.versions()['lvlab']}; wrote {args.table}")
+    table = ablation(folder.load(args.data), output(args.out), args.seeds, variants)
+    if args.only and TABLE.exists():
+        table = merged(pd.read_csv(TABLE), table)
+    write_csv(TABLE, table.round(4))
+    print(table.groupby("variant", sort=False).mean().drop(columns=["seed", "n"]).round(3).to_string())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""`make benchmark`: ASSIGNMENT and LAB on the same folder, in one process tree on one machine.
+"""`make benchmark`: ASSIGNMENT and LAB on the same folder, on one machine.
 
-Times are of whole processes, start-up included, and are told as ratios: one machine's seconds mean
+Times are of whole processes, start-up included, and are given as ratios: one machine's seconds mean
 little on another.
 """
 
@@ -12,72 +12,66 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from lvlab.evaluation import predict, summarise
+from lvlab.evaluation import evaluate, predict, summarise
+from lvlab.recipes import RECIPES
 from lvlab.store import folder, runs
 from lvlab.store.files import output, write_json
 
-CASES = {"ASSIGNMENT": ("assignment", "scratch"), "LAB from the shipped weights": ("lab", "phantom"),
-         "LAB from scratch": ("lab", "scratch")}
+CASES = [("assignment", "scratch"), ("lab", "phantom"), ("lab", "scratch")]
 VALIDATION_GOAL = 0.90
 
 
 def benchmark(data, out, seed=0):
-    """Train every case on `data`, measure, and return (DataFrame, one row a case; dict of the machine's figures)."""
+    """Train every case on `data`; return (DataFrame, one row a case; dict of the machine's figures)."""
     slices = folder.load(data).test
-    rows = {name: _train_case(data, out, recipe, start, seed) for name, (recipe, start) in CASES.items()}
-    for name, (recipe, start) in CASES.items():
-        run = runs.open_run(out / f"{recipe}-{start}")
-        rows[name] |= _dice(run, slices) | {"seconds_to_val_dice_0.90": _seconds_to_goal(run.history)}
-    table = pd.DataFrame(rows).T
-    table["wall_ratio"] = table.wall_seconds["ASSIGNMENT"] / table.wall_seconds
+    costs = [train(data, out / f"{recipe}-{start}", recipe, start, seed) for recipe, start in CASES]
+    table = pd.DataFrame([{"recipe": recipe, "start": start, **cost, **quality(out / f"{recipe}-{start}", slices)}
+                          for (recipe, start), cost in zip(CASES, costs, strict=True)])
+    table["wall_ratio"] = table.wall_seconds[0] / table.wall_seconds
     lab = runs.open_run(out / "lab-phantom")
     step, peak = step_flops_per_second(lab), matmul_flops_per_second(lab.record["precision"])
-    machine = {
+    return table, {
         "cpus": os.cpu_count(), "precision_of_lab": lab.record["precision"], "matmul_peak_gflops": peak / 1e9,
         "step_gflops": step / 1e9, "share_of_peak": step / peak, "import_seconds": import_seconds(),
         "predict_20_slices_seconds": prediction_seconds(lab, slices), "versions": runs.versions(),
         "test_slices": len(slices), "seed": seed, "data_fingerprint": slices.fingerprint()}
-    return table, machine
 
 
-def _train_case(data, out, recipe, start, seed):
+def train(data, out, recipe, start, seed):
     """Run one training as its own process; return its wall seconds and peak memory."""
-    command = [sys.executable, "-m", "lvlab", "train", "--data", data, "--out", out / f"{recipe}-{start}",
+    command = [sys.executable, "-m", "lvlab", "train", "--data", data, "--out", out,
                "--recipe", recipe, "--start", start, "--seed", seed, "--overwrite"]
     before = time.perf_counter()
     process = subprocess.Popen([str(word) for word in command])
     _, status, usage = os.wait4(process.pid, 0)
     if status:
-        raise SystemExit(f"lvlab benchmark: training {recipe} from {start} failed")
+        raise SystemExit(f"make benchmark: training {recipe} from {start} failed")
     return {"wall_seconds": time.perf_counter() - before, "peak_memory_gib": usage.ru_maxrss / 2**20}
 
 
-def _dice(run, slices):
-    from lvlab.evaluation import evaluate
-
-    summary = summarise(evaluate(run, slices))["dice"]
-    return {f"dice_{key}": summary[key] for key in ("mean", "sd", "worst")}
-
-
-def _seconds_to_goal(history):
-    reached = history.val_dice >= VALIDATION_GOAL
-    return history.seconds.cumsum()[reached.idxmax()] if reached.any() else float("nan")
+def quality(path, slices):
+    """Return the Dice of a run on slices, and its seconds until the validation Dice was 0.90."""
+    run = runs.open_run(path)
+    dice, reached = summarise(evaluate(run, slices))["dice"], run.history.val_dice >= VALIDATION_GOAL
+    seconds = run.history.seconds.cumsum()[reached.idxmax()] if reached.any() else float("nan")
+    return {**{f"dice_{key}": dice[key] for key in ("mean", "sd", "worst")}, "seconds_to_val_dice_0.90": seconds}
 
 
-def step_flops_per_second(run, repeats=20):
+def step_flops_per_second(run):
     """Return the floating-point operations a second of a training step: 3 × the forward pass's, timed."""
-    from lvlab.backend import tf
-    from lvlab.recipes import LAB_FROM_PHANTOM
+    import tensorflow as tf
+
     from lvlab.training import compile_model
 
-    model, count = run.model, LAB_FROM_PHANTOM.batch_size
-    compile_model(model, LAB_FROM_PHANTOM, steps_per_epoch=100)
-    images = tf.random.uniform((count, 128, 128, 1))
+    recipe = RECIPES["lab", "phantom"]
+    compile_model(run.model, recipe, steps_per_epoch=100)
+    images = tf.random.uniform((recipe.batch_size, 128, 128, 1))
     masks = tf.cast(images > 0.9, tf.float32)
-    seconds = _median_seconds(lambda: model.train_on_batch(images, masks), repeats)
-    return 3 * count * forward_flops(model) / seconds
+    seconds = _median_seconds(lambda: run.model.train_on_batch(images, masks), 20)
+    return 3 * recipe.batch_size * forward_flops(run.model) / seconds
 
 
 def forward_flops(model):
@@ -85,39 +79,36 @@ def forward_flops(model):
     total = 0
     for layer in model.layers:
         if "Conv2D" in type(layer).__name__:
-            _, rows, cols, _ = layer.input.shape if "Transpose" in type(layer).__name__ else layer.output.shape
-            height, width, first, second = layer.kernel.shape
-            total += 2 * rows * cols * height * width * first * second
+            places = layer.input if "Transpose" in type(layer).__name__ else layer.output
+            total += 2 * places.shape[1] * places.shape[2] * int(np.prod(layer.kernel.shape))
     return total
 
 
-def matmul_flops_per_second(precision, side=4096, repeats=5):
-    """Return the peak of a square matrix product in the given precision."""
-    from lvlab.backend import tf
+def matmul_flops_per_second(precision, side=4096):
+    """Return the operations a second of a square matrix product: this machine's peak."""
+    import tensorflow as tf
 
     matrix = tf.cast(tf.random.uniform((side, side)), precision)
     product = tf.function(lambda a: tf.reduce_sum(tf.cast(tf.linalg.matmul(a, a)[:1, :1], tf.float32)))
-    return 2 * side**3 / _median_seconds(lambda: product(matrix).numpy(), repeats)
+    return 2 * side**3 / _median_seconds(lambda: product(matrix).numpy(), 5)
 
 
-def prediction_seconds(run, slices, count=20, repeats=20):
+def prediction_seconds(run, slices, count=20):
     """Return the seconds to predict `count` slices once warm."""
-    import numpy as np
-
     chosen = slices.subset(np.arange(count) % len(slices))
-    return _median_seconds(lambda: predict(run, chosen), repeats)
+    return _median_seconds(lambda: predict(run, chosen), 20)
 
 
-def import_seconds(repeats=7):
+def import_seconds():
     """Return what `import lvlab` adds to starting Python, by the median of whole processes."""
     def start(code):
-        return _median_seconds(lambda: subprocess.run([sys.executable, "-c", code], check=True), repeats)
+        return _median_seconds(lambda: subprocess.run([sys.executable, "-c", code], check=True), 7)
 
     return max(0.0, start("import lvlab") - start("pass"))
 
 
 def _median_seconds(action, repeats):
-    action()
+    action()  # warm
     times = []
     for _ in range(repeats):
         before = time.perf_counter()
@@ -127,7 +118,7 @@ def _median_seconds(action, repeats):
 
 
 def main():
-    """Run the benchmark and write benchmark.json beside the runs."""
+    """Compare both recipes on one folder; write benchmark.json beside the runs."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark"))
@@ -135,11 +126,9 @@ def main():
     args = parser.parse_args()
     out = output(args.out)
     table, machine = benchmark(args.data, out, args.seed)
-    print(table.astype(float).round(3).T.to_string())
-    for name, value in machine.items():
-        print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
-    write_json(out / "benchmark.json", {"cases": table.astype(float).T.to_dict(), "machine": machine})
-    print(f"Wrote {out / 'benchmark.json'}")
+    print(table.round(3).T.to_string(header=False))
+    print(pd.Series(machine).to_string())
+    write_json(out / "benchmark.json", {"cases": table.to_dict("records"), "machine": machine})
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from pathlib import Path
 import lvlab
 from lvlab import phantom
 from lvlab.store import runs
+from lvlab.store.progress import load_arrays
 
 KILLS, SEEDS, PLACE = 10, 5, Path("build/kill")
 
@@ -28,15 +29,15 @@ def start(data, out, log):
 
 
 def epochs_reported(log):
-    """Return the last epoch that the progress bar told, -1 before it shows."""
-    told = re.findall(rf"(\d+)/{lvlab.LAB.epochs} ", log.read_text(errors="replace"))
-    return int(told[-1]) if told else -1
+    """Return the last epoch that the progress bar shows, -1 before it appears."""
+    shown = re.findall(rf"(\d+)/{lvlab.LAB.epochs} ", log.read_text(errors="replace"))
+    return int(shown[-1]) if shown else -1
 
 
 def epochs_kept(out):
     """Return the number of epochs that a resumed training need not do again."""
     path = out / runs.PROGRESS
-    return len(runs.load_progress(path)["rows"]) if path.exists() else 0
+    return len(load_arrays(path)["rows"]) if path.exists() else 0
 
 
 def kill_once(data, out, log, goal, seconds):

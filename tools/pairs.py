@@ -1,6 +1,6 @@
 """Check that every notebook agrees with its .py, was executed in order, and keeps the course's rhythm.
 
-    python tools/pairs.py [FOLDER]
+    python -m tools.pairs [FOLDER]
 
 Prints one line per problem and exits 1; contents are compared, never time stamps.
 """
@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-PROJECT = Path(__file__).resolve().parent.parent
+from lvlab.store.files import PROJECT
+
 REMEDY = "run: make notebooks"
 MOST_CELLS, MOST_LINES, MEDIAN_LINES, USUAL_LINES = 40, 25, 6, 15
 PRIVATE_PATH = re.compile(r"(?<![\w.])/(?:home|work|tmp|root|Users|mnt)/")

@@ -1,8 +1,9 @@
-"""Execute each notebook in a fresh kernel, measure it, and tell it: python -m tools.timings.
+"""`make timings`: execute each notebook in a fresh kernel and measure it.
 
 Writes docs/timings.json, and the line of minutes and memory at the head of each notebook and its .py.
 """
 
+import contextlib
 import os
 import re
 import subprocess
@@ -10,7 +11,8 @@ import sys
 import tempfile
 import threading
 import time
-from pathlib import Path
+
+import psutil
 
 from lvlab.store.files import PROJECT, whole_file, write_json
 
@@ -18,20 +20,12 @@ TIMINGS = PROJECT / "docs" / "timings.json"
 SENTENCE = re.compile(r"(\*\*Time:\*\* \d+ minutes to read, )[^\n]*? cores\)")
 
 
-def resident_bytes(root):
-    """Return the resident memory of a process and all of its children (Linux)."""
-    children, total = {}, 0
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = status.read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        children.setdefault(int(fields[1]), []).append((int(status.parent.name), int(fields[21])))
-    waiting = [root]
-    while waiting:
-        for process, pages in children.get(waiting.pop(), []):
-            waiting.append(process)
-            total += pages * os.sysconf("SC_PAGE_SIZE")
+def resident_bytes():
+    """Return the resident memory of this process and all that it started."""
+    total, me = 0, psutil.Process()
+    for process in (me, *me.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += process.memory_info().rss
     return total
 
 
@@ -43,7 +37,7 @@ def measure(notebook, environment):
 
     def watch():
         while not done.wait(0.2):
-            peak[0] = max(peak[0], resident_bytes(os.getpid()))
+            peak[0] = max(peak[0], resident_bytes())
 
     watcher = threading.Thread(target=watch)
     watcher.start()

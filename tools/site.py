@@ -1,4 +1,4 @@
-"""Build the course site from the stored notebooks: python docs/site/build.py [OUT]. Called by `make site`."""
+"""Build the course's site from the stored notebooks; nothing is executed. `make site` runs this file."""
 
 import re
 import shutil
@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import nbformat
-from sphinx.cmd.build import main as sphinx
 
-HERE = Path(__file__).resolve().parent
-PROJECT = HERE.parents[1]
+from lvlab.store.files import PROJECT
+
+PAGES = ("instructors", "measurements", "architecture")
 
 
 def folded(notebook):
@@ -22,20 +22,24 @@ def folded(notebook):
     return notebook
 
 
-def main(out="build/site"):
-    out, source = Path(out), Path(out).with_name("site-source")
+def build(out):
+    """Build the site in `out`; return Sphinx' exit code. Every warning is an error."""
+    from sphinx.cmd.build import main as sphinx
+
+    out = Path(out)
+    source = out.with_name("site-source")
     for folder in (out, source):
         shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(HERE, source, ignore=shutil.ignore_patterns("build.py", "__pycache__"))
+    shutil.copytree(PROJECT / "docs" / "site", source)
     (source / "notebooks").mkdir()
     for path in sorted((PROJECT / "notebooks").glob("*.ipynb")):
         nbformat.write(folded(nbformat.read(path, 4)), source / "notebooks" / path.name)
-    for name in ("instructors.md", "measurements.md"):
-        shutil.copy(PROJECT / "docs" / name, source)
-    code = sphinx(["-q", "-W", "--keep-going", "-b", "html", str(source), str(out)])
-    print(f"{out}/index.html" if code == 0 else "make site: see the warnings above")
-    return code
+    for page in PAGES:
+        shutil.copy(PROJECT / "docs" / f"{page}.md", source)
+    return sphinx(["-q", "-W", "--keep-going", "-b", "html", str(source), str(out)])
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    code = build(sys.argv[1])
+    print(f"{sys.argv[1]}/index.html" if code == 0 else "make site: see the warnings above")
+    sys.exit(code)
