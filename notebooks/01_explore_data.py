@@ -66,7 +66,7 @@ for part in ("training", "test", "test/GT"):
 # `python -m lvlab check FOLDER`.
 
 # %%
-print(lvlab.commands.check.check(folder))
+print(lvlab.commands.check.audit(folder))
 
 # %% [markdown]
 # **Look:** each finding would be one line here, with the file, what is wrong and what to do. An *error* must be
