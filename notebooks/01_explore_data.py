@@ -245,10 +245,8 @@ def dark_share(image, mask):
 
 dark = [dark_share(image, mask) for image, mask in zip(training.images, training.masks, strict=True)]
 row = int(np.argmax(dark))
-print(f"{training.table.name[row]}: {dark[row]:.0%} of the pixels inside are dark")
-
-# %%
 image, mask = training.images[row], training.masks[row]
+print(f"{training.table.name[row]}: {dark[row]:.0%} of the pixels inside are dark")
 lvlab.pictures.gallery([image, image], ["The image", "The image and its mask's outline"], [mask * 0, mask])
 
 # %% [markdown]
@@ -309,10 +307,8 @@ same_patient = training.table.patient == np.roll(training.table.patient, 1)
 who = np.where(same_patient, "of the same patient", "of another patient")
 by_neighbour = pd.DataFrame({"Dice": answer, "the mask is": who}).groupby("the mask is").Dice.agg(["mean", "count"])
 print(f"mean of all slices: {np.nanmean(answer):.2f}")
-by_neighbour.round(2)
-
-# %%
 assert by_neighbour["mean"].is_monotonic_increasing, "On your data, patients are more alike than their own slices."
+by_neighbour.round(2)
 
 # %% [markdown]
 # **Look:** slices with a mask of their own patient score best, because the cavity lies at nearly the same place there.

@@ -24,17 +24,15 @@
 #
 # **You need:** notebook 1, to know the data. No GPU.
 
+# %% [markdown]
+# As in notebook 1, whole patients are kept for validation.
+
 # %%
 import numpy as np
 
 import lvlab
 
 data = lvlab.open_course(network=True)
-
-# %% [markdown]
-# As in notebook 1, whole patients are kept for validation.
-
-# %%
 training = data.training
 train, val = training.split_by_patient(0.2, seed=0)
 print(f"{len(train)} slices to learn from, {len(val)} to validate on")
@@ -45,7 +43,8 @@ print(f"{len(train)} slices to learn from, {len(val)} to validate on")
 #
 # A 3 × 3 convolution looks at each pixel's neighbourhood: nine shifted copies of the image, each multiplied by a
 # weight, are added up, and a number (the *bias*) is added. With several channels in and out, each weight becomes a
-# small matrix.
+# small matrix. After each convolution stands *ReLU*, which replaces what is negative by 0. Without it, two convolutions
+# in a row could do no more than one larger convolution.
 
 # %%
 def convolve(x, kernel, bias):
@@ -55,11 +54,6 @@ def convolve(x, kernel, bias):
     return sum(shifted) + bias
 
 
-# %% [markdown]
-# After each convolution stands *ReLU*, which replaces what is negative by 0. Without it, two convolutions in a row
-# could do no more than one larger convolution.
-
-# %%
 def relu(x):
     return np.maximum(x, 0)
 
@@ -87,10 +81,8 @@ np.allclose(by_hand, block.predict_on_batch(image[None])[0], atol=1e-4)
 
 # %% [markdown]
 # A convolution's weights are easily counted: 3 × 3 neighbours, times channels in, times channels out, plus
-# one bias per channel out.
-
-# %%
-[(3 * 3 * 1 * 32 + 32) == first.count_params(), (3 * 3 * 32 * 32 + 32) == second.count_params()]
+# one bias per channel out. The first one here has 3 × 3 × 1 × 32 + 32 = 320, the second 3 × 3 × 32 × 32 + 32 = 9,248
+# (the list of layers below says the same).
 
 # %% [markdown]
 # ### Exercise 2.1 · Count the parameters
@@ -171,19 +163,17 @@ answer = (16, 16, 256 + 256)
 lvlab.checks.exercise_2_2(answer)
 
 # %% [markdown]
-# All layers as a list. Compare `skip4` with your answer.
+# All layers as a list. Compare `skip4` with your answer. Below it, the same network with half the filters:
 
 # %%
 for layer in network.layers:
     print(f"{layer.name:12} {type(layer).__name__:16} {str(layer.output.shape[1:]):16} {layer.count_params():>10,}")
+half = unet(tuple(count // 2 for count in lvlab.ASSIGNMENT.filters))
+print(f"half the filters: {half.count_params() / network.count_params():.2f} of the parameters")
 
 # %% [markdown]
 # **Look:** most parameters sit at the bottom, where images are small and filters many. Half the filters everywhere
 # leave about a quarter of the parameters, because a convolution has one weight for each *pair* of channels.
-
-# %%
-half = unet(tuple(count // 2 for count in lvlab.ASSIGNMENT.filters))
-print(f"half the filters: {half.count_params() / network.count_params():.2f} of the parameters")
 
 # %% [markdown]
 # ## A coarser grid
@@ -212,12 +202,8 @@ def depth_to_space(channels, grid=4):
     return blocks.reshape(height * grid, width * grid)
 
 
-# %%
-import tensorflow as tf
-
 small = space_to_depth(image[..., 0])
 print(small.shape, "exactly reversible:", np.array_equal(depth_to_space(small), image[..., 0]))
-np.array_equal(small, tf.nn.space_to_depth(image[None], 4)[0])
 
 # %% [markdown]
 # What does it save? Compare one 3 × 3 convolution from 16 to 16 channels at full size with one from 48 to 48 channels
@@ -250,20 +236,15 @@ def soft_dice_loss(truth, probability, epsilon=1e-5):
 
 
 # %% [markdown]
-# Three answers to the same slices: perfect, a hesitant one half everywhere, and "nothing".
+# Three answers to the same slices: perfect, one half everywhere, and nothing. `lvlab`'s loss, which Keras can
+# differentiate, is the same:
 
 # %%
 truth = train.masks[:4]
 answers = {"perfect": truth, "one half": np.full_like(truth, 0.5), "nothing": np.zeros_like(truth)}
 for name, answer in answers.items():
-    print(f"{name:9} loss {soft_dice_loss(truth, answer):.3f}")
-
-# %% [markdown]
-# And `lvlab`'s, which Keras can differentiate:
-
-# %%
-[bool(np.isclose(soft_dice_loss(truth, answer), float(lvlab.losses.soft_dice_loss(truth, answer)), atol=1e-5))
- for answer in answers.values()]
+    by_lvlab = float(lvlab.losses.soft_dice_loss(truth, answer))
+    print(f"{name:9} loss {soft_dice_loss(truth, answer):.3f}, by lvlab {by_lvlab:.3f}")
 
 # %% [markdown]
 # **A weakness.** Where a network is wrong *and* sure of it, its last layer, the sigmoid, is flat: a small step
@@ -308,6 +289,8 @@ lvlab.checks.exercise_2_3(cross_entropy)
 # Below: one slice, and five draws. Which of them would you accept?
 
 # %%
+import tensorflow as tf
+
 pair = train.images[:1], train.masks[:1]
 draws = [pair] + [lvlab.augment.augment(*pair, seed=tf.constant([0, draw])) for draw in range(1, 6)]
 lvlab.pictures.gallery([np.asarray(image)[0] for image, _ in draws], ["Original", *(f"Draw {n}" for n in range(1, 6))],
@@ -401,21 +384,14 @@ comparable = {"dice", "val_dice"}
 lvlab.checks.exercise_2_5(mine, comparable)
 
 # %% [markdown]
-# Try it:
-
-# %% tags=["nbval-ignore-output"]
-trial = lvlab.train(train, val, mine, overwrite=True)
-trial.history.round(3)
-
-# %% [markdown]
-# Is the Dice loss that bad? Count the steps before you judge.
+# Try it, and count the steps before you judge the result.
 
 # %% tags=["nbval-ignore-output"]
 def steps(recipe):
     return recipe.epochs * -(-len(train) * recipe.passes // recipe.batch_size)  # rounded up
 
 
-reached = trial.history.val_dice.iloc[-1]
+reached = lvlab.train(train, val, mine, overwrite=True).history.val_dice.iloc[-1]
 print(f"mine: {steps(mine)} steps, validation Dice {reached:.2f}; LAB will take {steps(lvlab.LAB)}")
 assert steps(mine) < steps(lvlab.LAB) / 5
 
@@ -447,9 +423,8 @@ run = lvlab.train(train, val, lvlab.LAB, overwrite=True, callbacks=[monitor])
 
 # %% tags=["nbval-ignore-output"]
 best = run.history.val_dice.max()
-print(f"best validation Dice {best:.2f}")
-
-# %%
+print("best validation Dice {:.2f}, {train_seconds:.0f} s of training, kept epoch {best_epoch}, arithmetic in "
+      "{precision}".format(best, **run.record))
 assert best > 0.75, (
     f"The best validation Dice is {best:.2f}; above 0.75 was expected. Likely reasons: masks that do not belong to "
     "their images (go back to notebook 1 and look at some), masks that are empty or inverted, or very few patients. "
@@ -471,11 +446,6 @@ lvlab.pictures.learning_curves(run.history)
 #
 # With augmentation the validation can even look *better* than the training: training slices are made harder on
 # purpose. The weights of the dotted line, those with the lowest validation loss, are the ones that are kept.
-
-# %% tags=["nbval-ignore-output"]
-print(f"{run.record['train_seconds']:.0f} s of training, kept epoch {run.record['best_epoch']}, "
-      f"arithmetic in {run.record['precision']}")
-run.history.tail(3).round(3)
 
 # %% [markdown]
 # ### Exercise 2.6 · When to stop
@@ -523,7 +493,6 @@ def by_heart(known, new):
     return lvlab.dice(new.masks, known.masks[closest.argmax(axis=1)])
 
 
-# %%
 order = np.random.default_rng(0).permutation(len(training))
 by_slice = training.subset(order[len(val):]), training.subset(order[:len(val)])
 for name, (known, new) in {"by slice": by_slice, "by patient": (train, val)}.items():
@@ -543,13 +512,10 @@ for name, (known, new) in {"by slice": by_slice, "by patient": (train, val)}.ite
 
 # %%
 ablation = pd.read_csv(lvlab.store.files.PROJECT / "docs" / "ablation.csv")
-lvlab.views.ablation_chart(ablation)
-
-# %%
 by_variant = ablation.groupby("variant").dice_mean.agg(["min", "mean", "max"])
 scratch, shipped = by_variant.loc["LAB, shortened"], by_variant.loc["from the shipped weights"]
 assert by_variant.loc["Dice loss only", "max"] < 0.01 and shipped["min"] > scratch["max"]
-by_variant.loc[["LAB, shortened", "no augmentation", "Dice loss only", "from the shipped weights"]].round(3)
+lvlab.views.ablation_chart(ablation)
 
 # %% [markdown]
 # **Look:** with the Dice loss alone, all trainings ended at 0. `LAB`'s steps are large; an early one pushed every
@@ -587,16 +553,11 @@ lvlab.show_overlay(val, run, row)
 
 # %% tags=["nbval-ignore-output"]
 probability = lvlab.predict(run, val)
-lvlab.views.uncertainty(val, probability, row)
-
-# %% tags=["nbval-ignore-output"]
 unsure = (probability > 0.1) & (probability < 0.9)
 print(f"{unsure.mean():.1%} of all pixels of the validation slices lie between 0.1 and 0.9")
-
-# %%
-assert probability.shape == val.images.shape
 assert 0 <= probability.min() <= probability.max() <= 1, "A probability lies in [0, 1]: is the last layer a sigmoid?"
 assert unsure.mean() < 0.1, "Many pixels are unsure: was the network trained to the end?"
+lvlab.views.uncertainty(val, probability, row)
 
 # %% [markdown]
 # **Look:** the map is practically binary; the network is sure of nearly every pixel. It hesitates mostly along the
