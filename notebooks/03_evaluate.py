@@ -9,13 +9,13 @@
 # %% [markdown]
 # # 3 · Evaluate
 #
-# The network draws masks. How good are they, where do they fail, and how much may one believe a mean?
+# The network predicts masks. How good are they, where do they fail, and how far can a mean be trusted?
 #
 # **You will learn**
 # - to turn probabilities into a mask, and why `round()` is not the way;
 # - precision, recall, Dice and Jaccard, by hand;
 # - to summarise scores without hiding the bad ones;
-# - how uncertain a mean of a few slices is;
+# - how uncertain a mean of a few slices is, and how to compare two methods on the same slices;
 # - what such a number says, and what it does not.
 #
 # **Time:** 30 minutes to read, 10 seconds to run. **Memory:** 1.1 GB. (`make timings`, 2 cores)
@@ -23,21 +23,16 @@
 # **You need:** the ideas of notebooks 1 and 2. Having run them is not necessary; without notebook 2's run this one
 # trains the network first.
 
+# %% [markdown]
+# The test patients have had no part in anything so far. (A folder without `test/`? Then the validation patients are
+# used instead, and the result is too good, because they chose the epoch.)
+
 # %%
 import numpy as np
 
 import lvlab
 
-folder = lvlab.course_folder()
-if folder.name == "phantom" and not folder.exists():
-    lvlab.phantom.write(folder)
-
-# %% [markdown]
-# The test patients have had no part in anything so far. (A folder without `test/`? Then the validation patients stand
-# in, and the result is too rosy, because they chose the epoch.)
-
-# %%
-data = lvlab.load(folder)
+data = lvlab.open_course(network=True)
 train, val = data.training.split_by_patient(0.2, seed=0)
 test = data.test or val
 test
@@ -55,14 +50,11 @@ run = lvlab.train_or_open(train, val, lvlab.LAB)
 #
 # The network gives each pixel a probability. A mask needs yes or no.
 
-# %%
-probability = lvlab.predict(run, test)
-probability.shape
-
 # %% [markdown]
 # One often meets `np.round(probability)`. What does it do with exactly one half?
 
 # %%
+probability = lvlab.predict(run, test)
 np.round([0.49, 0.5, 0.51, 1.5])
 
 # %% [markdown]
@@ -76,75 +68,76 @@ np.array_equal(prediction, lvlab.evaluation.masks_of(probability, threshold=0.5)
 # %% [markdown]
 # ## Four metrics by hand
 #
-# To be sure of our metrics we need a case that we understand: an imaginary network that is a bit off and a bit too
-# careful. We push a true mask one pixel to the right, then four, and keep what both have in common. The colours name
-# the three kinds of pixels.
+# To be sure of our metrics we need a case that we understand: an imagined network that is a little off and a little too
+# careful. We move a true mask one pixel to the right, then four, and keep what both have in common. The colours name
+# three kinds of pixels: *right*, *missed* (in the truth only) and *invented* (in the prediction only).
 
 # %%
 typical = int(np.argsort(test.masks.sum((1, 2, 3)), kind="stable")[len(test) // 2])
 truth = test.masks[typical]
-drawn = np.minimum(np.roll(truth, 1, axis=1), np.roll(truth, 4, axis=1))
-picture = lvlab.pictures.error_overlay(test.images[typical], truth, drawn)
-lvlab.pictures.gallery([picture], ["right: green, missed: blue, invented: red"])
+imagined = np.minimum(np.roll(truth, 1, axis=1), np.roll(truth, 4, axis=1))
+lvlab.pictures.show_errors(test.images[typical], truth, imagined)
 
 # %% [markdown]
-# All four metrics are made of these three counts.
+# All four metrics are made of these three counts. Statistics calls them *true positives* (TP), *false negatives* (FN)
+# and *false positives* (FP). The fourth kind, true negatives, is nearly the whole image and enters none of the four.
 
 # %%
-right = np.sum((truth == 1) & (drawn == 1))
-missed = np.sum((truth == 1) & (drawn == 0))
-invented = np.sum((truth == 0) & (drawn == 1))
-print(f"right {right}, missed {missed}, invented {invented} pixels")
+tp = np.sum((truth == 1) & (imagined == 1))
+fn = np.sum((truth == 1) & (imagined == 0))
+fp = np.sum((truth == 0) & (imagined == 1))
+print(f"right (TP) {tp}, missed (FN) {fn}, invented (FP) {fp} pixels")
 
 # %% [markdown]
-# *Precision*: what share of the drawn pixels is right? *Recall*: what share of the true pixels was drawn? *Jaccard*:
-# the common pixels over all pixels in either mask. *Dice*: the common pixels count twice.
+# | here | also called | question |
+# |---|---|---|
+# | *precision* | positive predictive value | what share of the predicted pixels is right? |
+# | *recall* | sensitivity, true positive rate | what share of the true pixels was predicted? |
+# | *Dice* | F1 score | the common pixels, counted twice, over the pixels of both masks |
+# | *Jaccard* | IoU, intersection over union | the common pixels over all pixels in either mask |
+#
+# Invented pixels lower precision; missed pixels lower recall.
 
 # %%
 by_hand = {
-    "precision": right / (right + invented),
-    "recall": right / (right + missed),
-    "dice": 2 * right / (2 * right + missed + invented),
-    "jaccard": right / (right + missed + invented),
+    "precision": tp / (tp + fp),
+    "recall": tp / (tp + fn),
+    "dice": 2 * tp / (2 * tp + fn + fp),
+    "jaccard": tp / (tp + fn + fp),
 }
 {name: round(float(value), 3) for name, value in by_hand.items()}
 
 # %% [markdown]
-# `lvlab` agrees:
+# `lvlab` agrees. Dice and Jaccard carry the same information: one follows from the other. Papers report either; never
+# compare the Dice of one with the Jaccard of another.
 
 # %%
-[bool(np.isclose(value, getattr(lvlab, name)(truth, drawn))) for name, value in by_hand.items()]
-
-# %% [markdown]
-# Dice and Jaccard carry the same information: one follows from the other. Papers report either; never compare the Dice
-# of one with the Jaccard of another.
-
-# %%
-bool(np.isclose(by_hand["dice"], 2 * by_hand["jaccard"] / (1 + by_hand["jaccard"])))
+assert np.isclose(by_hand["dice"], 2 * by_hand["jaccard"] / (1 + by_hand["jaccard"]))
+[bool(np.isclose(value, getattr(lvlab, name)(truth, imagined))) for name, value in by_hand.items()]
 
 # %% [markdown]
 # ### Exercise 3.1 · Write Dice
 #
-# A function of two masks, 0 and 1. For two empty masks it returns `np.nan`.
+# A function of two masks, 0 and 1. For two empty masks it returns `np.nan`, on purpose: a division 0/0, which NumPy
+# turns into nan with a warning, does not count.
 #
 # <details><summary>Hint 1</summary>
 #
-# Common pixels: `np.sum(truth * drawn)`.
+# Common pixels: `np.sum(truth * prediction)`.
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# Twice the common pixels over the pixels of both; ask for 0 before you
-# divide.
+# Twice the common pixels over the pixels of both; ask whether that is 0 before you divide.
 #
 # </details>
 
 # %%
-def my_dice(truth, drawn):
+def my_dice(truth, prediction):
     ### BEGIN SOLUTION
-    both = np.sum(truth) + np.sum(drawn)
-    return 2 * np.sum(truth * drawn) / both if both else np.nan
+    both = np.sum(truth) + np.sum(prediction)
+    return 2 * np.sum(truth * prediction) / both if both else np.nan
     ### END SOLUTION
 
 
@@ -154,9 +147,9 @@ lvlab.checks.exercise_3_1(my_dice)
 # %% [markdown]
 # ## The awkward case: nothing there
 #
-# If nothing was drawn, precision is 0/0. Which answer is honest? `lvlab`'s rule: something there and nothing drawn is
-# 0, a failure. Nothing there and nothing drawn is NaN, *not a number*: such slices are counted apart and do not enter
-# the mean, where they would be a free 1.
+# If nothing was predicted, precision is 0/0. Which answer is honest? `lvlab`'s rule: something there and nothing
+# predicted is 0, a failure. Nothing there and nothing predicted is NaN, *not a number*: such slices are counted apart
+# and do not enter the mean, where each would raise it with a 1 that was not earned.
 
 # %%
 nothing = np.zeros_like(truth)
@@ -165,7 +158,7 @@ lvlab.precision(truth, nothing), lvlab.precision(nothing, nothing), lvlab.dice(n
 # %% [markdown]
 # ### Exercise 3.2 · Where is precision 0/0?
 #
-# In `drawn_stack` some masks were wiped out; the next cell shows its first eight. For which slices is precision, as a
+# In `predicted_stack` some masks were emptied; the next cell shows its first eight. For which slices is precision, as a
 # plain fraction, 0/0? Answer with their positions, found by the computer.
 #
 # <details><summary>Hint 1</summary>
@@ -181,18 +174,18 @@ lvlab.precision(truth, nothing), lvlab.precision(nothing, nothing), lvlab.dice(n
 # </details>
 
 # %%
-drawn_stack = test.masks.copy()
-drawn_stack[::7] = 0
-lvlab.pictures.gallery(test.images[:8], [f"slice {number}" for number in range(8)], drawn_stack[:8])
+predicted_stack = test.masks.copy()
+predicted_stack[::7] = 0
+lvlab.pictures.gallery(test.images[:8], [f"slice {number}" for number in range(8)], predicted_stack[:8])
 
 # %%
 answer = None
 ### BEGIN SOLUTION
-answer = np.flatnonzero(~drawn_stack.any(axis=(1, 2, 3)))
+answer = np.flatnonzero(~predicted_stack.any(axis=(1, 2, 3)))
 ### END SOLUTION
 
 # %%
-lvlab.checks.exercise_3_2(answer, test.masks, drawn_stack)
+lvlab.checks.exercise_3_2(answer, test.masks, predicted_stack)
 
 # %% [markdown]
 # ## The score table
@@ -204,14 +197,14 @@ scores = lvlab.evaluate(run, test)
 scores.drop(columns=["name", "flag"]).head(6).round(3)
 
 # %% [markdown]
-# Is it what our own mask of above scores? And is it in the range that we expect?
+# Do our own masks of above score the same? And is the mean in the range that we expect?
 
 # %%
 assert np.allclose(scores.dice, lvlab.dice(test.masks, prediction), equal_nan=True)
 assert scores.dice.mean() > 0.7, (
-    f"The mean Dice is {scores.dice.mean():.2f}; above 0.7 was expected. Look at the worst slices below: nothing drawn "
-    "(training failed: see the curves in notebook 2), another round thing drawn (too few or too similar training "
-    "patients), or a fine mask in the wrong place (image and mask do not belong together)?")
+    f"The mean Dice is {scores.dice.mean():.2f}; above 0.7 was expected. Look at the worst slices below: nothing "
+    "predicted (training failed: see the curves in notebook 2), another round thing predicted (too few or too similar "
+    "training patients), or a good mask in the wrong place (image and mask do not belong together)?")
 
 # %% [markdown]
 # ## The summary
@@ -226,18 +219,24 @@ print(f"n = {summary['n']} slices of {len(test.patients())} patients; both masks
 pd.DataFrame({name: summary[name] for name in by_hand}).T.round(3)
 
 # %% [markdown]
-# **Look:** is the mean below the median? Then a few bad slices pull it down. Which of the two would you print in a
-# paper, and what would the other one tell the reader?
+# **Look:** compare mean and median of the Dice. Where the mean is lower, a few bad slices pull it down. A paper needs
+# both: the median says how good a usual slice is, the mean what the failures cost.
 
 # %% [markdown]
 # ## How sure is the mean?
 #
 # Other test slices would have given another mean. The *bootstrap* imitates this: draw n slices from ours, with
-# replacement, take the mean, and repeat 2,000 times. The middle 95 % of these means is an interval.
+# replacement, take the mean, and repeat 2,000 times. The middle 95 % of these means is an interval. By hand, and by
+# `lvlab`, which lets SciPy do it:
 
 # %% tags=["nbval-ignore-output"]
-low, high = lvlab.evaluation.confidence_interval(scores)
-print(f"mean Dice {scores.dice.mean():.3f}, 95 % interval {low:.3f} to {high:.3f}")
+rng = np.random.default_rng(0)
+values = scores.dice.dropna().to_numpy()
+means = [rng.choice(values, len(values)).mean() for _ in range(2000)]
+by_bootstrap, by_scipy = np.quantile(means, [0.025, 0.975]), lvlab.evaluation.confidence_interval(scores)
+assert np.allclose(by_bootstrap, by_scipy, atol=0.02)
+print("mean Dice {:.3f}, 95 % interval {:.3f} to {:.3f} (SciPy: {:.3f} to {:.3f})".format(
+    values.mean(), *by_bootstrap, *by_scipy))
 
 # %% [markdown]
 # A rule of thumb gives nearly the same without a computer: 1.96 · SD / √n. Suppose a report says "Dice 0.75 ± 0.22,
@@ -247,9 +246,8 @@ print(f"mean Dice {scores.dice.mean():.3f}, 95 % interval {low:.3f} to {high:.3f
 print(f"0.75, give or take {1.96 * 0.22 / np.sqrt(20):.2f}")
 
 # %% [markdown]
-# Anything from 0.65 to 0.85 is then compatible with that result. Two methods, tested like this, one at 0.75 and one at
-# 0.80: we do not know which is better. And the truth is harsher still: slices of one patient resemble each other, so
-# twenty slices of two patients are worth far less than twenty patients.
+# Anything from 0.65 to 0.85 is then compatible with that result. And slices of one patient resemble each other, so
+# twenty slices of two patients say far less than twenty patients would.
 
 # %% [markdown]
 # ### Exercise 3.3 · How many slices?
@@ -278,6 +276,75 @@ answer = (1.96 * 0.22 / 0.05) ** 2
 lvlab.checks.exercise_3_3(answer, 0.22, 0.05)
 
 # %% [markdown]
+# ## Two methods on the same slices
+#
+# Is another method better? Two intervals that overlap do *not* say that it makes no difference. Slices differ: a small
+# cavity is difficult for both methods, and this is what makes the intervals wide. On the same slices one can look at
+# the *differences* instead, slice by slice; how difficult a slice is cancels out.
+#
+# Two imagined networks, the one of above and one that is a little less careful:
+
+# %%
+def moved(masks, by):
+    return np.roll(masks, by, axis=2)
+
+
+dice_a = lvlab.dice(test.masks, np.minimum(moved(test.masks, 1), moved(test.masks, 4)))
+dice_b = lvlab.dice(test.masks, np.minimum(moved(test.masks, 1), moved(test.masks, 3)))
+for name, dice in (("A", dice_a), ("B", dice_b)):
+    print(f"{name}: mean {dice.mean():.3f}, give or take {1.96 * dice.std() / np.sqrt(len(dice)):.3f}")
+
+# %% [markdown]
+# ### Exercise 3.4 · Pair the slices
+#
+# The 95 % interval of the mean *difference*, B minus A, by the rule of thumb: two numbers, `(low, high)`.
+#
+# <details><summary>Hint 1</summary>
+#
+# `difference = dice_b - dice_a` has one number for each slice.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Its mean, minus and plus 1.96 · SD / √n, where SD is that of the differences.
+#
+# </details>
+
+# %%
+answer = None
+### BEGIN SOLUTION
+difference = dice_b - dice_a
+spread = 1.96 * difference.std() / np.sqrt(len(difference))
+answer = difference.mean() - spread, difference.mean() + spread
+### END SOLUTION
+
+# %%
+lvlab.checks.exercise_3_4(answer, dice_a, dice_b)
+
+# %%
+half_a, half_b = (1.96 * dice.std() / np.sqrt(len(dice)) for dice in (dice_a, dice_b))
+overlap = dice_a.mean() + half_a > dice_b.mean() - half_b
+print(f"the intervals of A and B {'overlap' if overlap else 'do not overlap'}; "
+      f"that of the difference is {answer[0]:.3f} to {answer[1]:.3f}")
+assert answer[0] > 0, "B covers more of each mask than A: are dice_a and dice_b exchanged?"
+
+# %% [markdown]
+# **Look:** the difference is certain although it is small compared with the spread of the slices. Now two real
+# networks: ours, and the one that comes with `lvlab` (notebook 4).
+
+# %% tags=["nbval-ignore-output"]
+difference = lvlab.evaluate(lvlab.shipped_run(), test).dice - scores.dice
+spread = 1.96 * difference.std() / np.sqrt(difference.count())
+print(f"shipped minus ours: {difference.mean():+.3f}, give or take {spread:.3f}")
+difference.groupby(test.table.patient).mean().round(3)
+
+# %% [markdown]
+# **Look:** is 0 outside of the interval? Then chance alone does not explain the difference on slices like these. Look
+# at the patients as well: what helps one only may not help the next. With many patients, pair the patients' means
+# instead of slices.
+
+# %% [markdown]
 # ## Best, median, worst
 #
 # Numbers say how often; pictures say why.
@@ -289,13 +356,15 @@ for figure in lvlab.pictures.ranked_triptychs(test, prediction, scores).values()
     display(figure)
 
 # %% [markdown]
-# All of them, worst first. Before you read on, sort the failures into kinds: missed, invented, too small, wrong place.
+# All of them, worst first. Predict before you look at the sentence below: are the masks mostly too small, or too large?
 
 # %% tags=["nbval-ignore-output"]
+small = (scores.precision > scores.recall).sum()
+print(f"precision above recall, predicted too small: {small} of {len(scores)} slices")
 lvlab.pictures.overlay_grid(test, prediction, scores)
 
 # %% [markdown]
-# ### Exercise 3.4 · Explain the worst slice
+# ### Exercise 3.5 · Explain the worst slice
 #
 # From precision and recall of the worst slice, without its picture: is the mask `"too small"`, `"too large"` or in
 # the `"wrong place"` (both below 0.1)? Then look whether the picture agrees.
@@ -322,13 +391,13 @@ if max(worst.recall, worst.precision) < 0.1:
 ### END SOLUTION
 
 # %%
-lvlab.checks.exercise_3_4(answer, worst)
+lvlab.checks.exercise_3_5(answer, worst)
 
 # %% [markdown]
 # ## Small cavities are hard
 #
-# A rim of one pixel is a small part of a large disc, but most of a tiny one. Dice knows no millimetres; it punishes
-# the same rim more in a small cavity.
+# A rim of one pixel is a small part of a large disc, but most of a tiny one. Dice does not know millimetres: the same
+# rim costs more in a small cavity.
 
 # %% tags=["nbval-ignore-output"]
 lvlab.pictures.dice_by_area(scores)
@@ -337,31 +406,40 @@ lvlab.pictures.dice_by_area(scores)
 # So compare groups only with their sizes in mind. The mean Dice of each patient and each phase:
 
 # %% tags=["nbval-ignore-output"]
+of_patients = scores.groupby("patient").dice.mean()
+print(f"the patients' means lie {of_patients.max() - of_patients.min():.3f} apart")
 scores.pivot_table("dice", index="patient", columns="phase", margins=True).round(3)
 
 # %% [markdown]
-# **Look:** how far apart are the patients? This distance, not the spread of slices, is what the next patient will
-# surprise you with.
+# **Look:** how far apart the patients are says more about the next patient than the spread of slices does.
 
 # %% [markdown]
 # ## Move the threshold
 #
-# A lower threshold draws more: recall rises, precision falls. The slice is the one with the median Dice.
+# A lower threshold predicts more pixels: recall can only rise, precision mostly falls. Each curve has the colour of the
+# pixels that lower it. The slice is the one with the median Dice.
 
 # %% tags=["nbval-ignore-output"]
 median = lvlab.evaluation.ranked(scores)["median"]
+curves = lvlab.evaluation.threshold_curves(test.masks[median], probability[median])
+assert curves.recall.is_monotonic_decreasing
 lvlab.views.threshold_view(test, probability, median, threshold=0.5)
 
 # %% [markdown]
-# The explorer draws the same picture, live. Find a slice where the threshold matters, and one where it does not. (Run
-# the cell: it needs a kernel.) Choose a threshold on *validation* patients only; on the test patients it would be
-# cheating.
+# The explorer draws the same picture, live (run the cell: it needs a kernel). Find a slice where the threshold matters,
+# and one where it does not; the computer's answer stands above the explorer. Choose a threshold on *validation*
+# patients only: on the test patients it would make the result too good.
 
 # %% tags=["nbval-ignore-output"]
+by_threshold = np.array([lvlab.dice(test.masks, probability >= threshold) for threshold in (0.1, 0.5, 0.9)])
+costs = by_threshold.max(axis=0) - by_threshold.min(axis=0)
+for word, row in (("most", np.nanargmax(costs)), ("least", np.nanargmin(costs))):
+    print(f"it matters {word} for {test.table.name[row]}: Dice from {by_threshold[:, row].min():.2f} "
+          f"to {by_threshold[:, row].max():.2f}")
 lvlab.viewers.threshold_explorer(test, probability)
 
 # %% [markdown]
-# ### Exercise 3.5 · Choose a threshold
+# ### Exercise 3.6 · Choose a threshold
 #
 # Out of 0.1, 0.2 … 0.9, take the one with the best mean Dice. On which patients? On the ones that are there for
 # choosing.
@@ -389,22 +467,22 @@ answer = thresholds[np.argmax(mean)]
 ### END SOLUTION
 
 # %%
-lvlab.checks.exercise_3_5(answer, val, val_probability, test, probability)
+lvlab.checks.exercise_3_6(answer, val, val_probability, test, probability)
 
 # %% [markdown]
 # ## Be the expert
 #
-# How well would *you* do? The picture compares a contour drawn by hand (here the clumsy one of above) with the
-# expert's and the network's.
+# How well would *you* do? The picture compares a contour drawn by hand (here the imagined mask of above stands for it)
+# with the expert's and the network's.
 
 # %% tags=["nbval-ignore-output"]
-lvlab.views.contour_comparison(test.images[typical], truth, prediction[typical], drawn)
+lvlab.views.contour_comparison(test.images[typical], truth, prediction[typical], drawing=imagined)
 
 # %% [markdown]
 # Now draw: hold the mouse button and go round the cavity (it needs a running kernel). *Zoom* helps with small cavities.
 # Draw some slices twice: how far do you agree with yourself? No network can be expected to agree better with an expert
-# than experts agree. Near the base leave out the outflow tract: it is the cavity that counts, with its papillary
-# muscles.
+# than experts agree. Papillary muscles lie inside your outline, and so does the outflow tract near the base, up to the
+# aortic valve (notebook 1).
 
 # %% tags=["nbval-ignore-output"]
 lvlab.viewers.contour_drawer(test, prediction)
@@ -414,7 +492,7 @@ lvlab.viewers.contour_drawer(test, prediction)
 #
 # What does the mean Dice of this notebook say?
 #
-# - **It says** that the network generalises, so far, to patients that were not in the training, made the same way.
+# - **It says** how the network does on patients that were not in the training, but were made in the same way.
 # - **Phantoms are not patients.** If you used the phantoms, the number measures how well a program's hearts are found.
 #   Real hearts have flow artefacts, arrhythmia, scars and stents. Expect less.
 # - **Few patients.** Slices are not independent; count patients. An interval from slices is too narrow.

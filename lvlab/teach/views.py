@@ -111,7 +111,8 @@ def draw_unet(filters=(32, 64, 128, 256, 512), size=128):
             axis.text(place + side * (halves[level] + 0.06), -level, text, ha="left" if side > 0 else "right",
                       va="center", fontsize=8.5)
         else:
-            axis.text(place, -level - tops[level] - 0.05, text, ha="center", va="top", fontsize=8.5)
+            side = "left" if place == last else "center"
+            axis.text(place, -level - tops[level] - 0.05, text, ha=side, va="top", fontsize=8.5)
         if place < last:
             after = min(place + 1, last - place - 1)
             down = np.sign(after - level)
@@ -133,7 +134,7 @@ def _ends_of_unet(axis, last, half):
         axis.text(x, 0.42, text, ha="center", va="bottom", fontsize=9, color="0.3")
     _arrow(axis, (-0.83, 0), (-half, 0), "0.35")
     _arrow(axis, (last + half, 0), (last + 0.83, 0), "0.35")
-    for x, y, text, side in ((0.75, -0.42, "halve: max-pool", "left"), (0, 0.48, "two 3 × 3 convolutions", "center"),
+    for x, y, text, side in ((0.75, -0.42, "halve: max-pool", "left"), (-0.2, 0.48, "two 3 × 3 convolutions", "left"),
                              (last - 0.75, -0.42, "double: up-convolution", "right"),
                              (last + 0.45, 0.1, "1 × 1", "center")):
         axis.text(x, y, text, ha=side, va="center", fontsize=9, color="0.3")

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from lvlab import pictures
 from lvlab.recipes import LAB
 from lvlab.teach.checks.answers import OtherForm, around, array, called, exercise, listed, near, number
 
@@ -39,6 +40,11 @@ def exercise_2_3(function):
     yield near(have, -expected), "The sign: a logarithm of a probability is negative, a loss should not be."
     yield near(have, 5 * expected), "That is the sum. The mean does not grow with the image."
     yield near(have, -np.mean(inside)), "Background pixels count, too: add (1 - truth) · log(1 - probability)."
+
+
+def picture_2_4(image, mask):
+    """Draw what goes into exercise 2.4 and what should come out."""
+    return pictures.gallery([image, np.fliplr(image)], ["The pair", "What you should get"], [mask, np.fliplr(mask)])
 
 
 @exercise
