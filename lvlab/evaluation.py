@@ -48,8 +48,9 @@ def score(slices: SliceSet, prediction: np.ndarray) -> pd.DataFrame:
     """Return a DataFrame, one row per slice, comparing predicted masks with the ground truth.
 
     Columns: name, patient, phase, level, precision, recall, dice, jaccard, area_true_mm2,
-    area_pred_mm2, flag. Where truth and prediction are both empty the four metrics are NaN and the
-    flag says so; it also names an empty prediction and an empty truth.
+    area_pred_mm2, flag, and the pixels inside: pixels_true, pixels_pred, pixels_common. Where truth and
+    prediction are both empty the four metrics are NaN and the flag says so; it also names an empty
+    prediction and an empty truth.
     """
     if slices.masks is None:
         raise ValueError("these slices have no ground truth to compare with")
@@ -63,25 +64,50 @@ def score(slices: SliceSet, prediction: np.ndarray) -> pd.DataFrame:
     no_prediction = ~prediction.any(axis=(1, 2, 3))
     table["flag"] = np.select([no_truth & no_prediction, no_truth, no_prediction],
                               ["both empty", "empty truth", "empty prediction"], "")
+    for name, masks in (("true", slices.masks), ("pred", prediction), ("common", slices.masks * prediction)):
+        table[f"pixels_{name}"] = (masks > 0).sum(axis=(1, 2, 3))
     return table
 
 
+def by_volume(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the Dice of each volume: all slices of one patient and phase (and seed) taken as one body.
+
+    Columns: (seed,) patient, phase, slices, dice. Challenges report it; a large slice counts more in it than a small
+    one, so it hides what fails at the apex. Slices of unknown patient or phase are left out; a table without the
+    columns of `score` has no volume.
+    """
+    if not {"patient", "phase", "pixels_common"} <= set(scores):
+        return pd.DataFrame({"patient": [], "phase": [], "slices": [], "dice": []})
+    known = scores[(scores.patient != "") & (scores.phase != "")]
+    keys = [name for name in ("seed", "patient", "phase") if name in known]
+    groups = known.groupby(keys, sort=False)
+    sums = groups[["pixels_true", "pixels_pred", "pixels_common"]].sum()
+    dice = 2 * sums.pixels_common / (sums.pixels_true + sums.pixels_pred)  # 0/0, both empty, is NaN
+    return pd.DataFrame({"slices": groups.size(), "dice": dice}).reset_index()
+
+
 def summarise(scores: pd.DataFrame) -> dict[str, Any]:
-    """Return {n, both_empty, precision, recall, dice, jaccard, names} of a score table.
+    """Return {n, both_empty, precision, recall, dice, jaccard, dice_per_volume, names} of a score table.
 
     Each metric has mean, sd (population), median, worst, best over the slices that are not both
-    empty; names are those of the best, the median (lower middle) and the worst Dice.
+    empty, dice_per_volume over the volumes (and their number n); names are those of the best, the
+    median (lower middle) and the worst Dice.
     """
     counted = scores[scores.dice.notna()]
     result: dict[str, Any] = {"n": len(scores), "both_empty": len(scores) - len(counted)}
     for name in metrics.NAMES:
-        values = counted[name].to_numpy(float)
-        result[name] = {key: float(of(values)) if len(values) else float("nan") for key, of in _STATISTICS.items()}
+        result[name] = _statistics(counted[name])
+    volumes = by_volume(scores).dice.dropna()
+    result["dice_per_volume"] = {"n": len(volumes), **_statistics(volumes)}
     result["names"] = {key: scores.name[row] for key, row in ranked(scores).items()}
     return result
 
 
-_STATISTICS: dict[str, Callable] = {"mean": np.mean, "sd": np.std, "median": np.median, "worst": np.min, "best": np.max}
+def _statistics(values):
+    """Return mean, sd, median, worst and best of a column, NaN each where it is empty."""
+    numbers = values.to_numpy(float)
+    of = {"mean": np.mean, "sd": np.std, "median": np.median, "worst": np.min, "best": np.max}
+    return {name: float(statistic(numbers)) if len(numbers) else float("nan") for name, statistic in of.items()}
 
 
 def ranked(scores: pd.DataFrame) -> dict[str, Any]:

@@ -115,23 +115,24 @@ ASSIGNMENT = Recipe("assignment")
 
 LAB = Recipe(
     "lab",
-    filters=(16, 32, 64, 128, 256),
+    filters=(48, 96, 192),
+    grid=4,
     kernel_initializer="he_normal",
     loss="dice_bce",
     learning_rate=2e-3,
     schedule="cosine",
-    batch_size=8,
-    epochs=20,
-    passes=5,
+    batch_size=4,
+    epochs=18,
+    passes=3,
     augmentation="full",
     precision="auto",
 )
 
 #: Half-way between the shipped weights and the fine-tuned ones lies what knows the new patients and still the
 #: others. Wortsman et al. 2022, doi:10.1109/CVPR52688.2022.00780.
-LAB_FROM_PHANTOM = replace(LAB, start="phantom", learning_rate=5e-4, epochs=8, augmentation="gentle", keep="last",
-                           blend=0.5)
+LAB_FROM_PHANTOM = replace(LAB, start="phantom", learning_rate=5e-4, batch_size=8, epochs=6, augmentation="gentle",
+                           keep="last", blend=0.5)
 
-PRETRAIN = replace(LAB, name="phantom", batch_size=16, epochs=10, passes=1, keep="last")
+PRETRAIN = replace(LAB, name="phantom", batch_size=8, epochs=16, passes=2, keep="last")
 
 RECIPES = {("lab", "scratch"): LAB, ("lab", "phantom"): LAB_FROM_PHANTOM, ("assignment", "scratch"): ASSIGNMENT}

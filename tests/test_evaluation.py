@@ -20,7 +20,7 @@ def test_score_has_the_promised_columns_and_flags(slices, prediction):
     table = evaluation.score(slices, prediction)
     assert table.columns.tolist() == [
         "name", "patient", "phase", "level", "precision", "recall", "dice", "jaccard", "area_true_mm2",
-        "area_pred_mm2", "flag"]
+        "area_pred_mm2", "flag", "pixels_true", "pixels_pred", "pixels_common"]
     assert table.flag[0] == "empty prediction" and table.dice[0] == 0 and (table.flag[1:] == "").all()
     spacing = slices.table.row_spacing_mm * slices.table.col_spacing_mm
     np.testing.assert_allclose(table.area_true_mm2, slices.masks.sum((1, 2, 3)) * spacing)
@@ -40,6 +40,17 @@ def test_summary_agrees_with_numpy_and_names_the_lower_middle(dice):
     by_name = dict(zip((f"s{i}" for i in range(len(dice))), dice, strict=True))
     assert by_name[summary["names"]["median"]] == sorted(dice)[(len(dice) - 1) // 2]
     assert by_name[summary["names"]["best"]] == max(dice)
+
+
+def test_dice_of_a_volume_is_that_of_its_slices_stacked(slices, prediction):
+    scores = evaluation.score(slices, prediction)
+    volumes = evaluation.by_volume(scores)
+    assert len(volumes) == 2 * len(slices.patients()) and volumes.slices.sum() == len(slices)
+    for volume in volumes.itertuples():
+        rows = ((slices.table.patient == volume.patient) & (slices.table.phase == volume.phase)).to_numpy()
+        stacked = metrics.dice(slices.masks[rows].reshape(-1, 128), prediction[rows].reshape(-1, 128))
+        assert volume.dice == pytest.approx(stacked)
+    assert evaluation.summarise(scores)["dice_per_volume"]["mean"] == pytest.approx(volumes.dice.mean())
 
 
 def test_confidence_interval_of_twenty_slices_with_sd_022_is_about_ten_points():

@@ -27,7 +27,10 @@ def score_run(run, slices):
 def format_summary(summary):
     """Return the summary as a small table of text."""
     rows = pd.DataFrame({name: summary[name] for name in metrics.NAMES}).T
-    return f"n = {summary['n']} slices\n{rows.round(3).to_string()}"
+    volumes = summary["dice_per_volume"]
+    per_volume = f"\nDice of {volumes['n']} volumes (patient and phase): {volumes['mean']:.3f}, worst " \
+                 f"{volumes['worst']:.3f}" if volumes["n"] else ""
+    return f"n = {summary['n']} slices\n{rows.round(3).to_string()}{per_volume}"
 
 
 def write_scores(run, slices, out):

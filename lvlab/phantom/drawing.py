@@ -81,7 +81,7 @@ class _Canvas:
         self.edge_mm = np.float32(edge_mm)
         self.rng = rng
 
-    def inside(self, distance_mm, spread_mm=np.float32(0)):
+    def inside(self, distance_mm, spread_mm=0.0):
         """Soft occupancy of where a signed distance is negative.
 
         The edge is one pixel wide, and wider where it moves by `spread_mm` across the slab.
