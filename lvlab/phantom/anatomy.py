@@ -47,14 +47,14 @@ class Ranges(NamedTuple):
 # that has seen more than reality holds on the next patient (doi:10.1016/j.media.2023.102789).
 _USUAL = {"normal": Ranges((20, 26), (6.5, 10), (78, 95), (0.54, 0.70)),
           "infarct": Ranges((27, 37), (6, 9.5), (85, 105), (0.15, 0.40)),
-          "hypertrophic": Ranges((17, 23), (12, 19), (74, 92), (0.60, 0.80)),
+          "hypertrophic": Ranges((18, 24), (12, 19), (74, 92), (0.55, 0.75)),
           "dilated": Ranges((29, 38), (5, 8.5), (90, 112), (0.12, 0.35)),
           "right overload": Ranges((16, 23), (6, 9), (70, 92), (0.45, 0.68))}
-_WIDER = {"normal": Ranges((15, 30), (4.5, 13), (60, 105), (0.40, 0.80)),
+_WIDER = {"normal": Ranges((16, 30), (4.5, 13), (60, 105), (0.38, 0.74)),
           "infarct": Ranges((22, 40), (4.5, 12), (75, 115), (0.08, 0.45)),
-          "hypertrophic": Ranges((13, 26), (11, 26), (60, 100), (0.50, 0.85)),
+          "hypertrophic": Ranges((14, 27), (11, 26), (60, 100), (0.40, 0.80)),
           "dilated": Ranges((26, 44), (3.5, 10), (80, 120), (0.06, 0.40)),
-          "right overload": Ranges((10, 25), (4.5, 11), (55, 98), (0.35, 0.75))}
+          "right overload": Ranges((12, 26), (4.5, 11), (55, 98), (0.30, 0.70))}
 GROUPS = tuple(_USUAL)
 _SHARES = {"realistic": (0.35, 0.3, 0.25, 0.05, 0.05), "wild": (0.26, 0.2, 0.28, 0.1, 0.16)}
 
@@ -274,11 +274,11 @@ def _left_ventricle(rng, between, group, ejection):
         bluntness=between((2.0, 2.6), (1.8, 3.2)),
         shortening=min(between((0.10, 0.16), (0.04, 0.18)), 0.6 * ejection),
         tilt=complex(*rng.normal(0, 0.06, 2)), septum=septum,
-        endo_ripple=_ripple(rng, between((0.015, 0.045), (0.01, 0.09)), 2, 5), wall_ripple=uneven,
+        endo_ripple=_ripple(rng, between((0.015, 0.045), (0.01, 0.065)), 2, 5), wall_ripple=uneven,
         scar=Hump(rng.uniform(-np.pi, np.pi), rng.uniform(1.5, 5), scarred * rng.uniform(0.3, 0.7)),
         outflow=Outflow(-2.2 + rng.normal(0, 0.3), between((0.2, 0.3), (0.12, 0.36)),
-                        between((0.55, 0.8), (0.45, 1.1)), between((0.5, 0.65), (0.35, 0.75)),
-                        between((-2, 2), (-4, 7))),
+                        between((0.85, 1.15), (0.65, 1.3)), between((0.45, 0.6), (0.35, 0.65)),
+                        between((-2, 2), (-4, 4))),
         gap=Hump(rng.normal(0.6, 0.8), rng.uniform(1, 5), max(0, between((-0.5, 0.5), (-0.6, 0.8)))),
         voids=max(0, between((-0.5, 0.6), (-0.6, 1))))
 
@@ -292,10 +292,10 @@ def _muscle_inside(rng, between, group):
     muscles = tuple(Papillary(a, big * between((3.0, 6.5), (2.0, 9.5)), rng.uniform(-5, 4),
                               rng.uniform(0.8, 2.0)) for a in angles)
     return dict(
-        papillaries=muscles, trabeculae=between((0.5, 3.0), (0.0, 7.5)), outline=between((0.2, 1.5), (0, 2.4)),
+        papillaries=muscles, trabeculae=between((0.5, 3.0), (0.0, 5.5)), outline=between((0.2, 1.5), (0, 2.4)),
         trabecular_ripple=_ripple(rng, 0.45, 4, 13),
-        filling=between((0.05, 0.45), (0, 0.7)) if thick else between((0, 0.2), (0, 0.35)),
-        sponge=Sponge(rng.normal(0, 1), rng.uniform(0, 2.5), between((0, 5), (-4, 12)), rng.uniform(0.35, 1.0)))
+        filling=between((0.05, 0.3), (0, 0.5)) if thick else between((0, 0.15), (0, 0.3)),
+        sponge=Sponge(rng.normal(0, 1), rng.uniform(0, 2.5), between((0, 5), (-4, 10)), rng.uniform(0.35, 1.0)))
 
 
 def _right_heart(rng, between, group):

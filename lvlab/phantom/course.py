@@ -78,7 +78,7 @@ def _depth(rng, anatomy, phase, kind, spacing_mm):
         share = rng.uniform(0.05, 0.75)
     else:
         share = rng.choice([rng.uniform(0.05, 0.95), rng.uniform(-0.06, 0.2), rng.uniform(0.75, 0.98)],
-                           p=[0.74, 0.16, 0.1])
+                           p=[0.78, 0.15, 0.07])
     return heart.base + share * heart.length
 
 

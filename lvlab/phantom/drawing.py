@@ -175,17 +175,17 @@ def _paint_heart(canvas, anatomy, points, depths, phase):
 def _paint_left_ventricle(canvas, anatomy, heart, pixels, walls, share, phase):
     """Paint base, cavity and wall; return the mask."""
     endo, epi = walls
-    mask = _paint_base(canvas, anatomy, heart, pixels, endo, share)
+    mask = np.zeros(pixels.away.shape, bool)
     present = np.float32(np.clip(share * heart.length / 2 + 0.5, 0, 1).mean())
     inner, box = canvas.window(pixels.away < endo.max() + 2 * canvas.edge_mm)
     near = pixels.window(box)
     outside, spread = near.beyond(endo)
     if share[_PLANES // 2] >= 0:
-        mask[box] |= outside < 0
+        mask[box] = outside < 0
     _paint_cavity(inner, anatomy, heart, near, endo, share, phase, present * inner.inside(outside, spread))
     outside, spread = pixels.beyond(epi)
     canvas.paint(Tissue.MYOCARDIUM, canvas.inside(outside, spread) * present)
-    return mask
+    return mask | _paint_base(canvas, anatomy, heart, pixels, endo, share)
 
 
 def _left_walls(anatomy, heart, z, share):
@@ -269,7 +269,7 @@ def _paint_base(canvas, anatomy, heart, pixels, endo, share):
     """
     outflow, here = anatomy.outflow, float(share[_PLANES // 2, 0])
     if share.min() >= 0:
-        return np.zeros(pixels.away.shape, bool)
+        return False
     above = np.float32((share < 0).mean())
     root = outflow.width * heart.radius
     centre = np.complex64((outflow.reach * heart.radius + 0.6 * root) * np.exp(1j * outflow.angle))
