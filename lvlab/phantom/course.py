@@ -129,7 +129,7 @@ def course_patient(number, seed):
     anatomy = replace(
         drawn, ejection_fraction=min(drawn.ejection_fraction, 0.65), trabeculae=drawn.trabeculae / 2,
         filling=drawn.filling / 2, outline=0.4 + drawn.outline / 3,
-        sponge=drawn.sponge._replace(depth=drawn.sponge.depth / 2),
+        sponge=drawn.sponge._replace(height=drawn.sponge.height / 2),
         papillaries=tuple(p._replace(radius=0.7 * p.radius) for p in drawn.papillaries))
     return anatomy, sample_scanner(rng), rng
 
