@@ -32,29 +32,21 @@ class Tissue(IntEnum):
     VOID = 15  # blood whose signal is lost to its flow
 
 
-class Ranges(NamedTuple):
-    """At end-diastole, mm: cavity radius, wall, long axis; then the ejection fraction."""
-
-    radius: tuple
-    wall: tuple
-    length: tuple
-    ejection: tuple
-
-
+# Per group, at end-diastole: cavity radius, wall and long axis in mm; then the ejection fraction.
 # Healthy size, wall and function: reference values of the SCMR (Kawel-Boehm et al. 2020,
 # doi:10.1186/s12968-020-00683-3). Hypertrophic walls: 13 to over 30 mm (Maron and Maron 2013,
 # doi:10.1016/S0140-6736(12)60397-3). The wild ranges are wider than any source on purpose: a network
 # that has seen more than reality holds on the next patient (doi:10.1016/j.media.2023.102789).
-_USUAL = {"normal": Ranges((20, 26), (6.5, 10), (78, 95), (0.54, 0.70)),
-          "infarct": Ranges((27, 37), (6, 9.5), (85, 105), (0.15, 0.40)),
-          "hypertrophic": Ranges((17, 23), (12, 19), (74, 92), (0.60, 0.80)),
-          "dilated": Ranges((29, 38), (5, 8.5), (90, 112), (0.12, 0.35)),
-          "right overload": Ranges((16, 23), (6, 9), (70, 92), (0.45, 0.68))}
-_WIDER = {"normal": Ranges((15, 30), (4.5, 13), (60, 105), (0.40, 0.80)),
-          "infarct": Ranges((22, 40), (4.5, 12), (75, 115), (0.08, 0.45)),
-          "hypertrophic": Ranges((13, 26), (11, 26), (60, 100), (0.50, 0.85)),
-          "dilated": Ranges((26, 44), (3.5, 10), (80, 120), (0.06, 0.40)),
-          "right overload": Ranges((10, 25), (4.5, 11), (55, 98), (0.35, 0.75))}
+_USUAL = {"normal": ((20, 26), (6.5, 10), (78, 95), (0.54, 0.70)),
+          "infarct": ((27, 37), (6, 9.5), (85, 105), (0.15, 0.40)),
+          "hypertrophic": ((18, 24), (12, 19), (74, 92), (0.55, 0.75)),
+          "dilated": ((29, 38), (5, 8.5), (90, 112), (0.12, 0.35)),
+          "right overload": ((16, 23), (6, 9), (70, 92), (0.45, 0.68))}
+_WIDER = {"normal": ((16, 30), (4.5, 13), (60, 105), (0.38, 0.74)),
+          "infarct": ((22, 40), (4.5, 12), (75, 115), (0.08, 0.45)),
+          "hypertrophic": ((14, 27), (11, 26), (60, 100), (0.40, 0.80)),
+          "dilated": ((26, 44), (3.5, 10), (80, 120), (0.06, 0.40)),
+          "right overload": ((12, 26), (4.5, 11), (55, 98), (0.30, 0.70))}
 GROUPS = tuple(_USUAL)
 _SHARES = {"realistic": (0.35, 0.3, 0.25, 0.05, 0.05), "wild": (0.26, 0.2, 0.28, 0.1, 0.16)}
 
@@ -65,19 +57,6 @@ class Hump(NamedTuple):
     angle: float
     sharpness: float
     height: float
-
-
-class Sponge(NamedTuple):
-    """The non-compacted layer inside the wall: where, how narrow, how deep (mm), its share of muscle.
-
-    Non-compaction is called so where it is 2.3 times as deep as the compact wall at end-diastole
-    (Petersen et al. 2005, doi:10.1016/j.jacc.2005.03.045).
-    """
-
-    angle: float
-    sharpness: float
-    depth: float
-    muscle: float
 
 
 class Papillary(NamedTuple):
@@ -131,13 +110,8 @@ class Chest(NamedTuple):
     fat: float
     long: float
     short: float
-
-
-class Mediastinum(NamedTuple):
-    """The patchy tissue behind the sternum: its angle and its depth under the ribs."""
-
-    angle: float
-    depth: float
+    patches_angle: float  # where patchy tissue lies behind the sternum, and how deep under the ribs
+    patches_depth: float
 
 
 class Diaphragm(NamedTuple):
@@ -147,22 +121,6 @@ class Diaphragm(NamedTuple):
     curvature: float
     slope: float
     rise: float
-
-
-class Stomach(NamedTuple):
-    """A bag: its x, how deep below the diaphragm, its radius and aspect."""
-
-    across: float
-    down: float
-    radius: float
-    aspect: float
-
-
-class Disc(NamedTuple):
-    """A round thing across the planes, such as the aorta: centre (complex) and radius."""
-
-    centre: complex
-    radius: float
 
 
 class Decoy(NamedTuple):
@@ -198,7 +156,8 @@ class Anatomy:
     trabeculae: float         # depth of the trabeculated rim
     trabecular_ripple: np.ndarray
     filling: float            # share of the radius that muscle fills at end-systole
-    sponge: Sponge
+    sponge: Hump              # the non-compacted layer inside the wall, mm
+    sponge_muscle: float      # its share of muscle
     papillaries: tuple[Papillary, ...]
     scar: Hump                # height: how much of the contraction is lost, 0..1
     outflow: Outflow
@@ -209,11 +168,8 @@ class Anatomy:
     pleura: float             # how deep fluid stands in the chest, mm; 0 where there is none
     fat: FatRim
     chest: Chest
-    mediastinum: Mediastinum
     diaphragm: Diaphragm
-    stomach: Stomach
-    aorta: Disc
-    spine: Disc
+    stomach: Decoy            # its centre's y: below the diaphragm
     lung_vessels: float
     decoys: tuple[Decoy, ...]
     rotation: float
@@ -274,17 +230,21 @@ def _left_ventricle(rng, between, group, ejection):
         bluntness=between((2.0, 2.6), (1.8, 3.2)),
         shortening=min(between((0.10, 0.16), (0.04, 0.18)), 0.6 * ejection),
         tilt=complex(*rng.normal(0, 0.06, 2)), septum=septum,
-        endo_ripple=_ripple(rng, between((0.015, 0.045), (0.01, 0.09)), 2, 5), wall_ripple=uneven,
+        endo_ripple=_ripple(rng, between((0.015, 0.045), (0.01, 0.065)), 2, 5), wall_ripple=uneven,
         scar=Hump(rng.uniform(-np.pi, np.pi), rng.uniform(1.5, 5), scarred * rng.uniform(0.3, 0.7)),
         outflow=Outflow(-2.2 + rng.normal(0, 0.3), between((0.2, 0.3), (0.12, 0.36)),
-                        between((0.55, 0.8), (0.45, 1.1)), between((0.5, 0.65), (0.35, 0.75)),
-                        between((-2, 2), (-4, 7))),
+                        between((0.85, 1.15), (0.65, 1.3)), between((0.45, 0.6), (0.35, 0.65)),
+                        between((-2, 2), (-4, 4))),
         gap=Hump(rng.normal(0.6, 0.8), rng.uniform(1, 5), max(0, between((-0.5, 0.5), (-0.6, 0.8)))),
         voids=max(0, between((-0.5, 0.6), (-0.6, 1))))
 
 
 def _muscle_inside(rng, between, group):
-    """What lies between the blood and the outline that the expert draws: all of it is cavity."""
+    """What lies between the blood and the outline that the expert draws: all of it is cavity.
+
+    Non-compaction: the inner layer 2.3 times as deep as the compact wall, or more (Petersen et al. 2005,
+    doi:10.1016/j.jacc.2005.03.045).
+    """
     thick = group in ("hypertrophic", "normal", "right overload")
     big = 1.25 if group == "hypertrophic" else 1.0
     count = rng.choice([0, 1, 2, 2, 2, 2, 3, 4])
@@ -292,10 +252,11 @@ def _muscle_inside(rng, between, group):
     muscles = tuple(Papillary(a, big * between((3.0, 6.5), (2.0, 9.5)), rng.uniform(-5, 4),
                               rng.uniform(0.8, 2.0)) for a in angles)
     return dict(
-        papillaries=muscles, trabeculae=between((0.5, 3.0), (0.0, 7.5)), outline=between((0.2, 1.5), (0, 2.4)),
+        papillaries=muscles, trabeculae=between((0.5, 3.0), (0.0, 5.5)), outline=between((0.2, 1.5), (0, 2.4)),
         trabecular_ripple=_ripple(rng, 0.45, 4, 13),
-        filling=between((0.05, 0.45), (0, 0.7)) if thick else between((0, 0.2), (0, 0.35)),
-        sponge=Sponge(rng.normal(0, 1), rng.uniform(0, 2.5), between((0, 5), (-4, 12)), rng.uniform(0.35, 1.0)))
+        filling=between((0.05, 0.3), (0, 0.5)) if thick else between((0, 0.15), (0, 0.3)),
+        sponge=Hump(rng.normal(0, 1), rng.uniform(0, 2.5), max(0, between((0, 5), (-4, 10)))),
+        sponge_muscle=rng.uniform(0.35, 1.0))
 
 
 def _right_heart(rng, between, group):
@@ -319,15 +280,14 @@ def _thorax(rng, between, heart):
     chest = Chest(
         angle=-2.3 + rng.normal(0, 0.3), distance=between((2, 24), (0, 70)) + heart,
         ribs=between((8, 14), (4, 18)), muscle=between((2, 14), (0, 22)), fat=between((6, 28), (2, 45)),
-        long=between((150, 190), (110, 220)), short=between((105, 135), (90, 180)))
+        long=between((150, 190), (110, 220)), short=between((105, 135), (90, 180)),
+        patches_angle=rng.uniform(-3.6, -2.2), patches_depth=rng.uniform(-30, 45))
     return dict(
-        chest=chest, mediastinum=Mediastinum(rng.uniform(-3.6, -2.2), rng.uniform(-30, 45)),
+        chest=chest,
         diaphragm=Diaphragm(between((-4, 12), (-6, 45)) + heart, between((0.001, 0.006), (-0.002, 0.01)),
                             rng.normal(0, 0.25), rng.uniform(0.0, 0.2)),
-        stomach=Stomach(rng.uniform(-10, 60), rng.uniform(18, 35), between((12, 28), (8, 40)),
-                        rng.uniform(0.5, 1)),
-        aorta=Disc(complex(rng.uniform(30, 90), rng.uniform(55, 95)), rng.uniform(9, 14)),
-        spine=Disc(complex(rng.uniform(-20, 40), rng.uniform(100, 130)), rng.uniform(18, 25)),
+        stomach=Decoy(complex(rng.uniform(-10, 60), rng.uniform(18, 35)), between((12, 28), (8, 40)),
+                      rng.uniform(0.5, 1), Tissue.STOMACH, 4, 2),
         pleura=max(0, between((-60, 10), (-60, 50))), lung_vessels=between((0.0, 1.0), (-0.5, 1.5)))
 
 
@@ -341,9 +301,11 @@ def _pose(rng, wild):
 
 
 def _decoys(rng, wild, heart, count=None):
-    """Draw round things beside the heart: none to two where realistic, up to five where wild."""
+    """Draw aorta, spine, and round things beside the heart: up to two, or up to five where wild."""
     count = rng.integers(0, 6 if wild else 3) if count is None else count
-    return tuple(_decoy(rng, wild, heart) for _ in range(count))
+    aorta = Decoy(complex(rng.uniform(30, 90), rng.uniform(55, 95)), rng.uniform(9, 14), 1, Tissue.VESSEL, 2, 0)
+    spine = Decoy(complex(rng.uniform(-20, 40), rng.uniform(100, 130)), rng.uniform(18, 25), 1, Tissue.MARROW, 3, 0)
+    return (aorta, spine, *(_decoy(rng, wild, heart) for _ in range(count)))
 
 
 def _decoy(rng, wild, heart):

@@ -78,7 +78,7 @@ def _depth(rng, anatomy, phase, kind, spacing_mm):
         share = rng.uniform(0.05, 0.75)
     else:
         share = rng.choice([rng.uniform(0.05, 0.95), rng.uniform(-0.06, 0.2), rng.uniform(0.75, 0.98)],
-                           p=[0.74, 0.16, 0.1])
+                           p=[0.78, 0.15, 0.07])
     return heart.base + share * heart.length
 
 
@@ -129,7 +129,7 @@ def course_patient(number, seed):
     anatomy = replace(
         drawn, ejection_fraction=min(drawn.ejection_fraction, 0.65), trabeculae=drawn.trabeculae / 2,
         filling=drawn.filling / 2, outline=0.4 + drawn.outline / 3,
-        sponge=drawn.sponge._replace(depth=drawn.sponge.depth / 2),
+        sponge=drawn.sponge._replace(height=drawn.sponge.height / 2),
         papillaries=tuple(p._replace(radius=0.7 * p.radius) for p in drawn.papillaries))
     return anatomy, sample_scanner(rng), rng
 

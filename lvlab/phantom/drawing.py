@@ -81,12 +81,12 @@ class _Canvas:
         self.edge_mm = np.float32(edge_mm)
         self.rng = rng
 
-    def inside(self, distance_mm, spread_mm=0.0):
+    def inside(self, distance_mm, spread_mm=0):
         """Soft occupancy of where a signed distance is negative.
 
         The edge is one pixel wide, and wider where it moves by `spread_mm` across the slab.
         """
-        return np.clip(0.5 - distance_mm / (self.edge_mm + spread_mm), 0, 1)
+        return np.clip(0.5 - distance_mm / (self.edge_mm + np.float32(spread_mm)), 0, 1)
 
     def window(self, there):
         """Return the canvas of the box round where `there` is true (the same pixels), and the box."""
@@ -175,17 +175,17 @@ def _paint_heart(canvas, anatomy, points, depths, phase):
 def _paint_left_ventricle(canvas, anatomy, heart, pixels, walls, share, phase):
     """Paint base, cavity and wall; return the mask."""
     endo, epi = walls
-    mask = _paint_base(canvas, anatomy, heart, pixels, endo, share)
+    mask = np.zeros(pixels.away.shape, bool)
     present = np.float32(np.clip(share * heart.length / 2 + 0.5, 0, 1).mean())
     inner, box = canvas.window(pixels.away < endo.max() + 2 * canvas.edge_mm)
     near = pixels.window(box)
     outside, spread = near.beyond(endo)
     if share[_PLANES // 2] >= 0:
-        mask[box] |= outside < 0
+        mask[box] = outside < 0
     _paint_cavity(inner, anatomy, heart, near, endo, share, phase, present * inner.inside(outside, spread))
     outside, spread = pixels.beyond(epi)
     canvas.paint(Tissue.MYOCARDIUM, canvas.inside(outside, spread) * present)
-    return mask
+    return mask | _paint_base(canvas, anatomy, heart, pixels, endo, share)
 
 
 def _left_walls(anatomy, heart, z, share):
@@ -199,14 +199,16 @@ def _left_walls(anatomy, heart, z, share):
     endo = mean + scar * np.maximum(at_rest - mean, 0) * (share < 0.95)
     endo = endo * (1 + _wave(anatomy.endo_ripple))
     facing = np.maximum((_UNIT * np.exp(-1j * anatomy.right.angle)).real, 0.05)
-    endo = (endo ** -9.0 + (anatomy.septum * mean / facing) ** -9.0) ** (-1 / 9) if anatomy.septum < 1.3 else endo
+    flat = anatomy.septum * mean / facing
+    endo = (endo ** -9.0 + flat ** -9.0) ** (-1 / 9)
     tongue, open_by = _tongue(anatomy.outflow, share)
     endo = (endo ** 6 + (tongue * mean) ** 6) ** (1 / 6)
     endo = endo * mean / np.maximum(np.sqrt((endo ** 2).mean(axis=1, keepdims=True)), 1e-6)
     stretch = 1 + 1.1 * heart.wall / heart.length
     outer = (heart.radius + heart.wall) * profile(np.clip(share, 0, None), anatomy.bluntness, stretch)
     thin = open_by * 0.65 * _bump(anatomy.outflow.angle, 5)
-    thin = thin + np.clip(1 - share / 0.2, 0, 1) * anatomy.gap.height * _bump(anatomy.gap.angle, anatomy.gap.sharpness)
+    angle, sharpness, height = anatomy.gap
+    thin = thin + np.clip(1 - share / 0.2, 0, 1) * height * _bump(angle, sharpness)
     wall = (outer - mean) * np.clip(1 + _wave(anatomy.wall_ripple), 0.45, 2) * (1 - scar)
     return endo, endo + wall * np.clip(1 - thin, 0.15, 1)
 
@@ -214,14 +216,14 @@ def _left_walls(anatomy, heart, z, share):
 def _tongue(outflow, share):
     """How far (planes, angles), in mean radii, the outflow tract reaches, and how open (planes, 1) it is.
 
-    The far side of a circle between the axis and the aortic root, seen from the axis.
+    The far side, seen from the axis, of a finger with a round tip, laid from the axis to the valve.
     """
     open_by = np.clip((outflow.opens - share) / 0.12, 0, 1)
-    centre = outflow.reach * open_by
+    length = outflow.reach * open_by
     seen = _UNIT * np.exp(-1j * outflow.angle)
-    room = outflow.width ** 2 - (centre * seen.imag) ** 2
-    far = centre * seen.real + np.sqrt(np.maximum(room, 0))
-    return np.where((room > 0) & (seen.real > 0), far, 0), open_by
+    side = outflow.width / np.maximum(np.abs(seen.imag), 1e-3)
+    tip = length * seen.real + np.sqrt(np.maximum(outflow.width ** 2 - (length * seen.imag) ** 2, 0))
+    return np.where(seen.real > 0, np.where(side * seen.real <= length, side, tip), 0), open_by
 
 
 def _paint_cavity(canvas, anatomy, heart, pixels, endo, share, phase, cavity):
@@ -234,18 +236,21 @@ def _paint_cavity(canvas, anatomy, heart, pixels, endo, share, phase, cavity):
         size = min(size, 0.5 * near)
         if size < 0.5:
             continue
-        seen = pixels.place * np.complex64(np.exp(-1j * angle)) - max(near - size - gap * (1 - 0.7 * phase), 0.3 * near)
+        deep = max(near - size - gap * (1 - 0.7 * phase), 0.3 * near)
+        seen = pixels.place * np.complex64(np.exp(-1j * angle)) - np.float32(deep)
         ragged = np.float32(size) * (1 + np.float32(0.3) * canvas.noise(3))
-        canvas.paint(Tissue.MYOCARDIUM, canvas.inside(np.hypot(seen.real, seen.imag / breadth) - ragged) * cavity)
+        distance = np.hypot(seen.real, seen.imag / np.float32(breadth)) - ragged
+        canvas.paint(Tissue.MYOCARDIUM, canvas.inside(distance) * cavity)
     rim = _rim(anatomy, heart, middle, here, phase)
     basal = max(0, 1 - here / 0.3)
     lost = canvas.noise(6) + (1 + basal) * anatomy.voids - 2.2
-    inner = canvas.inside(pixels.away - pixels.look(middle - rim) + pixels.look(0.2 * rim) * canvas.noise(3)) * cavity
+    rough = pixels.look(0.2 * rim) * canvas.noise(3)
+    inner = canvas.inside(pixels.away - pixels.look(middle - rim) + rough) * cavity
     canvas.paint(Tissue.VOID, np.clip(lost, 0, 0.9) * inner)
     canvas.paint(Tissue.BLOOD, inner)
     drawn_over = np.minimum(anatomy.outline, 0.5 * middle)
     canvas.paint(Tissue.MYOCARDIUM, canvas.inside(pixels.look(middle - drawn_over) - pixels.away) * cavity)
-    muscle = max(anatomy.sponge.muscle, min(1, 2 * anatomy.filling * phase))
+    muscle = max(anatomy.sponge_muscle, min(1, 2 * anatomy.filling * phase))
     canvas.paint(Tissue.MYOCARDIUM, np.clip(muscle + 0.25 * canvas.noise(2.5), 0, 1) * cavity)
     canvas.paint(Tissue.BLOOD, cavity)
 
@@ -254,9 +259,9 @@ def _rim(anatomy, heart, middle, share, phase):
     """Depth (angles), mm, of the muscle between the outline and the blood: deepest at end-systole."""
     waves = _wave(anatomy.trabecular_ripple, 2 * share)
     rough = anatomy.trabeculae * (0.4 + share) * (1 + 0.15 * phase) * np.maximum(0.3 + waves, 0)
-    angle, sharpness, layer, _ = anatomy.sponge
+    angle, sharpness, layer = anatomy.sponge
     squeezed = min(anatomy.cavity_radius / heart.radius, 1.7)
-    rough = rough + max(layer, 0) * squeezed * (0.5 + 0.6 * share) * _bump(angle, sharpness)
+    rough = rough + layer * squeezed * (0.5 + 0.6 * share) * _bump(angle, sharpness)
     filled = anatomy.filling * phase * middle * (0.75 + 0.3 * waves) * min(1, 0.4 + 1.5 * share)
     most = max(0.6, anatomy.filling) if phase else 0.5
     return np.minimum(anatomy.outline + np.maximum(rough, filled), most * middle)
@@ -269,7 +274,7 @@ def _paint_base(canvas, anatomy, heart, pixels, endo, share):
     """
     outflow, here = anatomy.outflow, float(share[_PLANES // 2, 0])
     if share.min() >= 0:
-        return np.zeros(pixels.away.shape, bool)
+        return False
     above = np.float32((share < 0).mean())
     root = outflow.width * heart.radius
     centre = np.complex64((outflow.reach * heart.radius + 0.6 * root) * np.exp(1j * outflow.angle))
@@ -324,11 +329,6 @@ def _paint_thorax(canvas, anatomy, points, z_mm):
     _paint_chest_wall(canvas, anatomy, points, z_mm)
     _paint_mediastinum(canvas, anatomy, points)
     _paint_abdomen(canvas, anatomy, points, z_mm)
-    for tissue, (centre, radius), rim in ((Tissue.VESSEL, anatomy.aorta, 2), (Tissue.MARROW, anatomy.spine, 3)):
-        distance = np.abs(points - np.complex64(centre)) - np.float32(radius)
-        if distance.min() < rim:
-            canvas.paint(tissue, canvas.inside(distance))
-            canvas.paint(Tissue.MUSCLE, canvas.inside(distance - rim))
     if anatomy.pleura:
         level = 75 - np.float32(anatomy.pleura) + 3 * canvas.noise(9)
         canvas.paint(Tissue.FLUID, canvas.inside(level - points.real - 0.3 * points.imag))
@@ -353,7 +353,8 @@ def _paint_decoys(canvas, anatomy, points):
 
 def _paint_mediastinum(canvas, anatomy, points):
     """Fat, vessels and soft tissue, all in patches, behind the sternum and beside the right ventricle."""
-    (angle, depth), patches = anatomy.mediastinum, canvas.noise(5)
+    angle, depth = anatomy.chest.patches_angle, anatomy.chest.patches_depth
+    patches = canvas.noise(5)
     along = (points * np.complex64(np.exp(-1j * angle))).real
     there = canvas.inside(anatomy.chest.distance - depth - along + 4 * canvas.noise(9))
     canvas.paint(Tissue.FAT, there * np.clip(0.8 * patches, 0, 1))
@@ -363,7 +364,7 @@ def _paint_mediastinum(canvas, anatomy, points):
 
 def _paint_chest_wall(canvas, anatomy, points, z_mm):
     """Layers by depth under the skin: fat, muscle, ribs between their muscles; air outside."""
-    angle, distance, ribs, muscle, fat, long, short = anatomy.chest
+    angle, distance, ribs, muscle, fat, long, short = anatomy.chest[:7]
     inward = np.exp(1j * angle)
     near = distance - 0.25 * (z_mm - anatomy.length / 2)
     middle = (near + ribs + muscle + fat - short) * inward
@@ -395,14 +396,15 @@ def _paint_abdomen(canvas, anatomy, points, z_mm):
     if below.max() < 0:
         return
     under = canvas.inside(-below)
-    across, down, radius, aspect = anatomy.stomach
+    centre, radius, aspect, tissue, wall, waves = anatomy.stomach
+    x = x - centre.real
     folds = canvas.noise(5)
-    bag = np.hypot(x - across, (below - down) / aspect) - radius + np.float32(1.5) * canvas.noise(10)
-    canvas.paint(Tissue.STOMACH, canvas.inside(bag + 4 + 2 * folds, canvas.edge_mm) * under)
+    bag = np.hypot(x, (below - centre.imag) / aspect) - radius + np.float32(1.5) * canvas.noise(10)
+    canvas.paint(tissue, canvas.inside(bag + wall + waves * folds, canvas.edge_mm) * under)
     canvas.paint(Tissue.MUSCLE, canvas.inside(bag) * under)
     canvas.paint(Tissue.FAT, canvas.inside(bag - 2 - 2 * folds) * under)
     canvas.paint(Tissue.VESSEL, np.clip(canvas.noise(2.5) - 2, 0, 0.6) * under)
-    beside = canvas.inside(x - across + 0.3 * below + 4 * folds, canvas.edge_mm)
+    beside = canvas.inside(x + 0.3 * below + 4 * folds, canvas.edge_mm)
     canvas.paint(Tissue.LIVER, beside * canvas.inside(2 - below))
     canvas.paint(Tissue.MUSCLE, under * canvas.inside(below - 2))
     canvas.paint(Tissue.FAT, under * np.clip(folds - 0.6, 0, 1))

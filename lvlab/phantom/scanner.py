@@ -84,7 +84,7 @@ def sample_scanner(rng, variety="realistic"):
     signal[Tissue.MYOCARDIUM] = min(signal[Tissue.MYOCARDIUM], 0.8 * signal[Tissue.BLOOD])
     direction = np.exp(2j * np.pi * rng.random()) * between((0.0, 0.010), (0.0, 0.016))
     return Scanner(
-        spacing_mm=between((1.2, 1.8), (0.65, 2.2)), thickness_mm=between((6, 10), (5, 12)), signal=signal,
+        spacing_mm=2 ** between((0.26, 0.85), (-0.62, 1.14)), thickness_mm=between((6, 10), (5, 12)), signal=signal,
         texture=between((0.06, 0.14), (0.0, 0.22)),
         fine_px=between((1.2, 2), (1, 3)), coarse_px=between((4, 9), (3, 16)),
         opposed=bool(rng.random() < (0.5 if wild else 0.85)),
