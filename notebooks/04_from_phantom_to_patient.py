@@ -36,11 +36,11 @@ everyone = data.everyone()
 # ## What the shipped network has seen
 #
 # Two slices may show the same kind of heart and still differ much: another contrast, another noise, another size. The
-# stream of slices for pre-training exaggerates all of that on purpose. We make 200 new slices of it, and look at
+# stream of slices for pre-training exaggerates all of that on purpose. We make 100 new slices of it, and look at
 # twelve:
 
 # %%
-stream = lvlab.phantom.random_slices(200, seed=7)
+stream = lvlab.phantom.random_slices(100, seed=7)
 lvlab.pictures.gallery(stream.images[:12], stream.table.name[:12], stream.masks[:12])
 
 # %% [markdown]
@@ -93,7 +93,7 @@ kinds["stream"] = stream
 lvlab.pictures.gallery([slices.images[2] for slices in kinds.values()], list(kinds))
 
 # %% [markdown]
-# The last kind are the 200 slices of the stream: other hearts and other scanners at once. Predict first: which kind
+# The last kind are the 100 slices of the stream: other hearts and other scanners at once. Predict first: which kind
 # costs which network most?
 
 # %% tags=["nbval-ignore-output"]

@@ -113,7 +113,7 @@ TABLE = {
         (replace(MINE, learning_rate=1e-3, loss="dice"), "learning_rate"), (replace(MINE, name="lab"), "of its own"),
         ({"loss": "dice"}, "open the hints")]),
     "2_6": ((HISTORY,), HISTORY.epoch[HISTORY.val_loss.idxmin()], [
-        (30, "learning by heart"), (HISTORY.val_loss.idxmin(), "counted from 0"), (1, "low is good")]),
+        (30, "memorises"), (HISTORY.val_loss.idxmin(), "counted from 0"), (1, "low is good")]),
     "3_1": ((), my_dice, [
         (my_jaccard, "That is jaccard"), (lambda t, p: (t * p).sum() / t.sum(), "division by 0"),
         (lambda t, p: (t * p).sum() / max(t.sum(), 1), "That is recall"),
