@@ -442,7 +442,7 @@ lvlab.pictures.learning_curves(run.history)
 # **Look:** read the two lines together.
 # - Both fall: it is still learning.
 # - Training falls, validation rises: it memorises the training patients (*overfitting*).
-# - Both stay high: it has not found the cavity at all.
+# - Both stay high: it predicts no cavity, or anything.
 #
 # With augmentation the validation can even look *better* than the training: training slices are made harder on
 # purpose. The weights of the dotted line, those with the lowest validation loss, are the ones that are kept.
