@@ -125,9 +125,9 @@ lvlab.views.draw_unet()
 # Each box is a stack of feature maps. The last one has 32 maps; a 1 × 1 convolution and a *sigmoid* turn them into one
 # number between 0 and 1 for each pixel, the probability of being cavity.
 #
-# The same as code, as it stands in `lvlab/unet.py`. Find the way down (the first `for` over levels), the bottom, and the
-# way up (the second one): each line of it is an arrow or a box of the drawing. What `grid` does comes later; here it is
-# 1.
+# The same as code, as it stands in `lvlab/unet.py`. Find the way down (the first `for` over levels), the bottom, and
+# the way up (the second one): each line of it is an arrow or a box of the drawing. What `grid` does comes later; here
+# it is 1.
 
 # %%
 import inspect
@@ -221,8 +221,8 @@ for side, channels in ((128, 16), (32, 48)):
 # **Look:** three times the channels, and still fewer multiplications; above all, five times fewer numbers to move
 # through the memory, which is what a processor waits for. At the other end the network answers with 16 numbers for each
 # block, and `depth_to_space` makes pixels of them ([Shi et al. 2016](https://doi.org/10.1109/CVPR.2016.207) call it
-# *sub-pixel convolution*). These are the lines with `grid` in the code of `unet`. `ASSIGNMENT` works on grid 1, `LAB` on
-# grid 4.
+# *sub-pixel convolution*). These are the lines with `grid` in the code of `unet`. `ASSIGNMENT` works on grid 1, `LAB`
+# on grid 4.
 
 
 # %% [markdown]
