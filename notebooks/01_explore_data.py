@@ -9,8 +9,8 @@
 # %% [markdown]
 # # 1 · Explore the data
 #
-# Before a network learns from images, *you* should. This notebook takes one cardiac MR slice from the file to the
-# array that the network will see, and then looks at all the others.
+# Before a network learns from images, look at them yourself. This notebook takes one cardiac MR slice from the file to
+# the array that the network will see, and then looks at all the others.
 #
 # **You will learn**
 # - what a DICOM file knows about its image, and what it knows about the patient;
@@ -506,4 +506,4 @@ lvlab.viewers.slice_browser(training)
 # - Pair by name. Split by patient.
 # - Few pixels are cavity: look at overlap, not at accuracy.
 #
-# **Next:** in `02_train_unet` a network learns to draw the mask.
+# **Next:** in `02_train_unet` a network learns to predict the mask.

@@ -9,8 +9,8 @@
 # %% [markdown]
 # # 2 · Train a U-Net
 #
-# A network with millions of numbers in it learns to draw the left ventricle's cavity. You will see what those numbers
-# do, what "learning" tries to improve, and then you will train it, here and now.
+# A network with many thousands of numbers in it learns to predict the left ventricle's cavity. You will see what those
+# numbers do, what "learning" tries to improve, and then you will train it.
 #
 # **You will learn**
 # - what a convolution computes, and how two of them make the U-Net's block;
@@ -115,7 +115,7 @@ lvlab.checks.exercise_2_1(answer)
 #
 # On the way down, *max-pooling* keeps the largest of every 2 × 2 pixels: the image halves, a neuron sees further, and
 # there are more filters to describe what is there. On the way up, *up-convolutions* double the image again. *Skip
-# connections* hand over the fine detail that was lost in the halving
+# connections* pass on the fine detail that was lost in the halving
 # ([Ronneberger et al. 2015](https://doi.org/10.1007/978-3-319-24574-4_28)).
 
 # %%
@@ -125,8 +125,9 @@ lvlab.views.draw_unet()
 # Each box is a stack of feature maps. The last one has 32 maps; a 1 × 1 convolution and a *sigmoid* turn them into one
 # number between 0 and 1 for each pixel, the probability of being cavity.
 #
-# The same as code, as it stands in `lvlab/unet.py`. Find the way down (first `for`), the bottom, and the way up (second
-# `for`): each line of it is an arrow or a box of the drawing.
+# The same as code, as it stands in `lvlab/unet.py`. Find the way down (the first `for` over levels), the bottom, and
+# the way up (the second one): each line of it is an arrow or a box of the drawing. What `grid` does comes later; here
+# it is 1.
 
 # %%
 import inspect
@@ -204,6 +205,7 @@ def depth_to_space(channels, grid=4):
 
 small = space_to_depth(image[..., 0])
 print(small.shape, "exactly reversible:", np.array_equal(depth_to_space(small), image[..., 0]))
+assert (lvlab.ASSIGNMENT.grid, lvlab.LAB.grid) == (1, 4)
 
 # %% [markdown]
 # What does it save? Compare one 3 × 3 convolution from 16 to 16 channels at full size with one from 48 to 48 channels
@@ -219,7 +221,8 @@ for side, channels in ((128, 16), (32, 48)):
 # **Look:** three times the channels, and still fewer multiplications; above all, five times fewer numbers to move
 # through the memory, which is what a processor waits for. At the other end the network answers with 16 numbers for each
 # block, and `depth_to_space` makes pixels of them ([Shi et al. 2016](https://doi.org/10.1109/CVPR.2016.207) call it
-# *sub-pixel convolution*).
+# *sub-pixel convolution*). These are the lines with `grid` in the code of `unet`. `ASSIGNMENT` works on grid 1, `LAB`
+# on grid 4.
 
 
 # %% [markdown]
@@ -284,7 +287,7 @@ lvlab.checks.exercise_2_3(cross_entropy)
 # %% [markdown]
 # ## Augmentation: more patients than you have
 #
-# A few patients lie in a few positions, seen by a few scanners. A network soon learns them by heart. So every time a
+# A few patients lie in a few positions, seen by a few scanners. A network soon memorises them. So every time a
 # slice is used, it is turned, mirrored, zoomed, shifted, brightened and made noisy at random; its mask moves with it.
 # Below: one slice, and five draws. Which of them would you accept?
 
@@ -335,7 +338,7 @@ lvlab.checks.exercise_2_4(answer, image, mask)
 # %% [markdown]
 # ## Two recipes
 #
-# A network learns in small *steps*. In each it draws a *batch* of slices, and the loss says how wrong it is and, by its
+# A network learns in small *steps*. In each it takes a *batch* of slices, and the loss says how wrong it is and, by its
 # slope, in which direction every weight should move (*gradient descent*). The *learning rate* is how far it moves. An
 # *epoch* ends with a look at the validation patients.
 #
@@ -441,8 +444,8 @@ lvlab.pictures.learning_curves(run.history)
 # %% [markdown]
 # **Look:** read the two lines together.
 # - Both fall: it is still learning.
-# - Training falls, validation rises: it learns the training patients by heart (*overfitting*).
-# - Both stay high: it has not found the cavity at all.
+# - Training falls, validation rises: it memorises the training patients (*overfitting*).
+# - Both stay high: it predicts no cavity, or anything.
 #
 # With augmentation the validation can even look *better* than the training: training slices are made harder on
 # purpose. The weights of the dotted line, those with the lowest validation loss, are the ones that are kept.
@@ -450,7 +453,7 @@ lvlab.pictures.learning_curves(run.history)
 # %% [markdown]
 # ### Exercise 2.6 · When to stop
 #
-# The next cell shows a training that learns its patients by heart, without augmentation (made up, so that all see the
+# The next cell shows a training that memorises its patients, without augmentation (made up, so that all see the
 # same). Which epoch's weights would you keep? Let the computer find it.
 #
 # <details><summary>Hint 1</summary>
@@ -484,11 +487,11 @@ lvlab.checks.exercise_2_6(answer, history)
 # %% [markdown]
 # ## What overfitting to patients looks like
 #
-# No network is needed to see it. Our "model" learns everything by heart: for a new image it looks up the most similar
+# No network is needed to see it. Our "model" only memorises: for a new image it looks up the most similar
 # training image, and answers with *its* mask. First judged on a split by slice, then on a split by patient.
 
 # %%
-def by_heart(known, new):
+def from_memory(known, new):
     closest = np.corrcoef(new.images.reshape(len(new), -1), known.images.reshape(len(known), -1))[:len(new), len(new):]
     return lvlab.dice(new.masks, known.masks[closest.argmax(axis=1)])
 
@@ -497,14 +500,14 @@ order = np.random.default_rng(0).permutation(len(training))
 by_slice = training.subset(order[len(val):]), training.subset(order[:len(val)])
 for name, (known, new) in {"by slice": by_slice, "by patient": (train, val)}.items():
     shared = len(set(known.patients()) & set(new.patients()))
-    print(f"{name:10}  patients on both sides: {shared}   mean Dice {np.nanmean(by_heart(known, new)):.2f}")
+    print(f"{name:10}  patients on both sides: {shared}   mean Dice {np.nanmean(from_memory(known, new)):.2f}")
 
 # %% [markdown]
 # **Look:** the same model, the same images, and two scores. It has understood nothing; on the split by slice it was
 # only asked about patients whose answers it had seen. A network with millions of parameters can do the same.
 
 # %% [markdown]
-# ## Which ingredient earns its place?
+# ## What does each ingredient contribute?
 #
 # An *ablation* changes one thing at a time and trains again. This one was made on public patients: four to learn from,
 # a fifth to be tested on, 18 slices, three seeds each, 8 epochs instead of `LAB`'s 20 (`docs/measurements.md` has the

@@ -113,7 +113,7 @@ TABLE = {
         (replace(MINE, learning_rate=1e-3, loss="dice"), "learning_rate"), (replace(MINE, name="lab"), "of its own"),
         ({"loss": "dice"}, "open the hints")]),
     "2_6": ((HISTORY,), HISTORY.epoch[HISTORY.val_loss.idxmin()], [
-        (30, "learning by heart"), (HISTORY.val_loss.idxmin(), "counted from 0"), (1, "low is good")]),
+        (30, "memorises"), (HISTORY.val_loss.idxmin(), "counted from 0"), (1, "low is good")]),
     "3_1": ((), my_dice, [
         (my_jaccard, "That is jaccard"), (lambda t, p: (t * p).sum() / t.sum(), "division by 0"),
         (lambda t, p: (t * p).sum() / max(t.sum(), 1), "That is recall"),
@@ -134,12 +134,12 @@ TABLE = {
                                               (0.9, "lowest"), (0.45, "open the hints")]),
     "4_1": ((GAP,), "other", [("noisy", "costs 'shipped' most"), ("as it is", "compared with"), ("dark", "loses least"),
                               (0.5, "words of the question")]),
-    "4_2": ((), line, [
+    "4_3": ((), line, [
         (lambda a, b, share: line(b, a, share), "share 0 is the *first*"),
         (lambda a, b, share: line(a, b, 0.5), "middle"),
         (lambda a, b, share: [x + share * y for x, y in zip(a, b, strict=True)], "add up to 1"),
         (lambda a, b, share: line(a, b, share)[:1], "As many arrays"), (lambda a, b, share: a + share * b, "call it")]),
-    "4_3": ((BEFORE, AFTER), 3, [(0.6, "the share"), (2, "became better"), (-0.08, "the mean difference")]),
+    "4_2": ((BEFORE, AFTER), 3, [(0.6, "the share"), (2, "became better"), (-0.08, "the mean difference")]),
 }
 WRONG = [(number, arguments, answer, hint) for number, (arguments, _, wrong) in TABLE.items() for answer, hint in wrong]
 
@@ -184,7 +184,7 @@ def test_an_unsolved_exercise_says_what_to_do_and_shows_no_solution(number):
         raise NotImplementedError
 
     with pytest.raises(checks.NotYet, match="replace YOUR CODE HERE") as caught:
-        check(number, stub if number in ("2_3", "3_1", "4_2") else None, TABLE[number][0])
+        check(number, stub if number in ("2_3", "3_1", "4_3") else None, TABLE[number][0])
     assert " ".join(caught.value._render_traceback_()) == str(caught.value)
 
 

@@ -88,6 +88,6 @@ def exercise_2_6(answer, history):
     have, row = number(answer), history.val_loss.idxmin()
     yield have == history.epoch[row], "Later epochs only learn the training patients."
     yield f"epoch {have:g}", f"an epoch {around(history.epoch[row])}"
-    yield have == history.epoch[history.loss.idxmin()], "There the *training* loss is lowest: learning by heart."
+    yield have == history.epoch[history.loss.idxmin()], "There the *training* loss is lowest: it memorises."
     yield have == row, "That is the row, counted from 0. Which epoch does it hold?"
     yield have == history.epoch[history.val_loss.idxmax()], "There the loss is highest; low is good."

@@ -19,7 +19,19 @@ def exercise_4_1(answer, gap):
 
 
 @exercise
-def exercise_4_2(function):
+def exercise_4_2(answer, before, after):
+    """Check the number of slices whose Dice is lower after than before."""
+    have, difference = number(answer), (after.dice - before.dice).dropna()
+    worse = int((difference < 0).sum())
+    yield have == worse, "A better mean can hide slices that became worse."
+    yield f"{have:g}", f"a number from 0 to {len(difference)}"
+    yield near(have, worse / len(difference)), "That is the share. How many slices?"
+    yield have == (difference > 0).sum(), "These became better. Which side is larger when it becomes worse?"
+    yield near(have, difference.mean(), 1e-3), "That is the mean difference. Count the slices below 0."
+
+
+@exercise
+def exercise_4_3(function):
     """Check a function (first, last, share) -> the weights on the straight line between two lists of arrays."""
     first, last = [np.array([0.0, 4.0]), np.array([[2.0]])], [np.array([8.0, 0.0]), np.array([[6.0]])]
     have = [np.asarray(part, float) for part in called(function, first, last, 0.25, single=False)]
@@ -34,15 +46,3 @@ def exercise_4_2(function):
     yield is_sum(0.25, 0.75), "The other way round: share 0 is the *first* network."
     yield is_sum(0.5, 0.5), "That is always the middle. Use share."
     yield is_sum(1, 0.25), "The two shares must add up to 1."
-
-
-@exercise
-def exercise_4_3(answer, before, after):
-    """Check the number of slices whose Dice is lower after than before."""
-    have, difference = number(answer), (after.dice - before.dice).dropna()
-    worse = int((difference < 0).sum())
-    yield have == worse, "A better mean can hide slices that became worse."
-    yield f"{have:g}", f"a number from 0 to {len(difference)}"
-    yield near(have, worse / len(difference)), "That is the share. How many slices?"
-    yield have == (difference > 0).sum(), "These became better. Which side is larger when it becomes worse?"
-    yield near(have, difference.mean(), 1e-3), "That is the mean difference. Count the slices below 0."
