@@ -28,7 +28,7 @@ NAME = $(eval NAME := $(RECIPE)-$(START)-$(SEED)-$(shell basename "$(FOLDER)")$(
 PICTURES = figures$(if $(DATA)$(filter-out lab-scratch-0,$(RECIPE)-$(START)-$(SEED)),/$(NAME))
 
 .DEFAULT_GOAL := help
-.PHONY: help install data lab figures test student site notebooks tensorboard lint pairs pretrain benchmark ablation \
+.PHONY: help install data lab figures test student site notebooks tensorboard lint pairs pretrain stress benchmark ablation \
         timings test-kill test-browser clean
 
 help:
@@ -92,6 +92,9 @@ pairs: install  ## see that every notebook agrees with its .py
 
 pretrain: install  ## train the shipped weights anew, on phantoms only (about an hour)
 	$(BIN)/python -m tools.pretraining
+
+stress: install  ## the shipped weights on the hearts that networks fail on (2 minutes)
+	$(BIN)/python -m tools.stress
 
 benchmark: install data  ## both recipes on one folder: time, Dice, memory, share of the peak (15 minutes)
 	$(BIN)/python -m tools.benchmark --data "$(FOLDER)"
