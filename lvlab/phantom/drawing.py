@@ -324,9 +324,9 @@ def _paint_covers(canvas, anatomy, pixels, outer):
 
 
 def _paint_thorax(canvas, anatomy, points, z_mm):
-    """Everything round the heart: decoys, chest wall, abdomen, aorta, spine, fluid, lungs, air."""
-    _paint_decoys(canvas, anatomy, points)
+    """Everything round the heart: chest wall and air, vessels, spine and decoys, abdomen, fluid, lungs."""
     _paint_chest_wall(canvas, anatomy, points, z_mm)
+    _paint_decoys(canvas, anatomy, points)
     _paint_mediastinum(canvas, anatomy, points)
     _paint_abdomen(canvas, anatomy, points, z_mm)
     if anatomy.pleura:
