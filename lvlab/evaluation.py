@@ -1,6 +1,5 @@
 """Prediction, and the score table with its summary."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -141,21 +140,3 @@ def threshold_curves(truth: np.ndarray, probability: ArrayLike, thresholds: np.n
     truth = np.broadcast_to(np.reshape(truth, (1, *truth.shape[:2])), predicted.shape)
     return pd.DataFrame({name: getattr(metrics, name)(truth, predicted) for name in metrics.NAMES},
                         index=pd.Index(thresholds, name="threshold"))
-
-
-def feature_watcher(run: Any) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """Return a function: images (n, h, w, 1) to {layer name: its output (n, h, w, channels), float32}.
-
-    run : a Run or a Keras model. The layers come in the order of the U, from the image to the probability.
-    """
-    import keras
-
-    model = getattr(run, "model", run)
-    names = [layer.name for layer in model.layers[1:]]
-    watched = keras.Model(model.inputs, [model.get_layer(name).output for name in names])
-
-    def watch(images):
-        outputs = watched.predict_on_batch(images)
-        return {name: np.asarray(output, np.float32) for name, output in zip(names, outputs, strict=True)}
-
-    return watch

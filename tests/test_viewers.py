@@ -82,7 +82,7 @@ def test_feature_map_explorer_walks_along_the_u(slices, network):
 
 
 def test_features_are_what_the_layers_give(slices, network):
-    features = evaluation.feature_watcher(network)(slices.images[:1])
+    features = views.feature_watcher(network)(slices.images[:1])
     np.testing.assert_allclose(features["probability"], network.predict_on_batch(slices.images[:1]), atol=1e-5)
     assert features["bottoma"].shape == (1, 64, 64, 4) and (features["bottoma"] >= 0).all()
 

@@ -7,7 +7,7 @@ import ipywidgets
 import numpy as np
 import pandas as pd
 
-from lvlab.evaluation import feature_watcher, masks_of, threshold_curves
+from lvlab.evaluation import masks_of, threshold_curves
 from lvlab.pictures import OPACITY
 from lvlab.teach import views
 from lvlab.teach.controls import beside, png, promptly, settle, slice_choice, viewer
@@ -84,7 +84,7 @@ def feature_map_explorer(run, slices):
 
     run : a Run or a Keras model. Without a kernel see `views.feature_maps`, which it shows.
     """
-    watch = feature_watcher(run)
+    watch = views.feature_watcher(run)
 
     @lru_cache(maxsize=8)
     def features(row):

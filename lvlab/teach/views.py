@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from lvlab import metrics
-from lvlab.evaluation import feature_watcher, masks_of, threshold_curves
+from lvlab.evaluation import masks_of, threshold_curves
 from lvlab.pictures import (
     DRAWING,
     INVENTED,
@@ -285,7 +285,7 @@ def feature_maps(run, slices, row, layer, count=16, features=None):
     """Draw one slice and the first `count` feature maps that a layer makes of it, each in its own grey range.
 
     run : a Run or a Keras model; layer : a layer's name, such as "down1a" (see `model.layers`)
-    features : what `evaluation.feature_watcher` gave for this slice; computed where not given
+    features : what `feature_watcher` gave for this slice; computed where not given
     """
     features = features or feature_watcher(run)(slices.images[row:row + 1])
     maps = features[layer][0]
@@ -343,3 +343,21 @@ def _live_figure(columns, height, left=0.01, bottom=0.02, wspace=0.04):
 
 def _arrow(axis, start, end, colour, gap=3):
     axis.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": colour, "shrinkA": gap, "shrinkB": gap})
+
+
+def feature_watcher(run):
+    """Return a function: images (n, h, w, 1) to {layer name: its output (n, h, w, channels), float32}.
+
+    run : a Run or a Keras model. The layers come in the order of the U, from the image to the probability.
+    """
+    import keras
+
+    model = getattr(run, "model", run)
+    names = [layer.name for layer in model.layers[1:]]
+    watched = keras.Model(model.inputs, [model.get_layer(name).output for name in names])
+
+    def watch(images):
+        outputs = watched.predict_on_batch(images)
+        return {name: np.asarray(output, np.float32) for name, output in zip(names, outputs, strict=True)}
+
+    return watch
