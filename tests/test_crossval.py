@@ -8,13 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lvlab
-from lvlab import phantom
 from lvlab.commands import crossval
 from lvlab.errors import CourseError
-from lvlab.recipes import LAB, LAB_FROM_PHANTOM
+from lvlab.recipes import LAB, LAB_FROM_PHANTOM, PRETRAIN
 from lvlab.store import runs, shipped
 from tests.test_slices import made_of
-from tools.pretraining import phantom_slices
+from tools import pretraining
 
 
 @given(st.lists(st.sampled_from("abcdefg"), min_size=2, max_size=30), st.data())
@@ -51,12 +50,21 @@ def test_cross_validation_scores_every_slice_once_a_seed_and_resumes(phantom_fol
     np.testing.assert_allclose(again.dice, table.dice)
 
 
-def test_phantom_slices_made_on_all_cores_equal_those_made_in_one_but_for_a_rounded_grey_level():
-    made = phantom_slices(120, seed=3, quiet=True)
-    part = phantom.random_slices(30, seed=3, start=90)
-    difference = np.abs(made.images[90:] - part.images)
-    assert difference.max() < 0.03 and (difference > 1e-3).mean() < 1e-3
-    np.testing.assert_array_equal(made.masks[90:], part.masks)
+def test_a_killed_pretraining_goes_on_where_it_was(tmp_path, monkeypatch):
+    recipe, kept = replace(PRETRAIN, filters=(2, 4), epochs=2, passes=1, augmentation="none"), pretraining.keep
+    monkeypatch.setattr(pretraining, "VALIDATION", 4)
+    whole = pretraining.pretrain(tmp_path / "whole", recipe, fresh=8, quiet=True)
+
+    def killed_after(*state):
+        kept(*state)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(pretraining, "keep", killed_after)
+        pretraining.pretrain(tmp_path / "cut", recipe, fresh=8, quiet=True)
+    resumed = pretraining.pretrain(tmp_path / "cut", recipe, fresh=8, resume=True, quiet=True)
+    assert resumed.history.epoch.tolist() == [1, 2]
+    np.testing.assert_allclose(resumed.history.loss, whole.history.loss, rtol=1e-3)
 
 
 def test_shipped_weights_start_a_training_and_were_made_on_phantoms_only():

@@ -15,7 +15,7 @@ from joblib import Parallel, delayed
 from lvlab.backend import choose_precision, quietly
 
 with quietly():
-    import keras
+    import tensorflow  # noqa: F401
 
 from lvlab import phantom
 from lvlab.recipes import PRETRAIN
@@ -41,7 +41,8 @@ def pretrain(out, recipe=PRETRAIN, fresh=FRESH, seed=0, resume=False, quiet=Fals
     out.mkdir(parents=True, exist_ok=True)
     os.environ["OMP_NUM_THREADS"] = "1"  # inherited by the workers: threads within each would only compete
     pool = Parallel(n_jobs=os.cpu_count(), return_as="generator")
-    watched = as_dataset(concatenate(*fresh_slices(pool, VALIDATION_SEED, 0, VALIDATION))).batch(20)
+    validation = concatenate(*fresh_slices(pool, VALIDATION_SEED, 0, VALIDATION))
+    watched = as_dataset(validation).batch(20)
     model = build(recipe, seed=seed)
     steps = -(-fresh * recipe.passes // recipe.batch_size)
     compile_model(model, recipe, steps)
@@ -57,7 +58,13 @@ def pretrain(out, recipe=PRETRAIN, fresh=FRESH, seed=0, resume=False, quiet=Fals
         keep(out, model, rows)
         if not quiet:
             print(history(rows).tail(1).round(4).to_string(header=epoch == 0, index=False), flush=True)
-    return finish(out, model, recipe, seed, rows, fresh)
+    runs.write_run(out, model, history(rows), {
+        "recipe": recipe.as_dict(), "seed": seed, "precision": choose_precision(recipe.precision), "size": SIZE,
+        "parameters": model.count_params(), "training_slices": fresh * len(rows),
+        "validation_slices": len(validation), "data_fingerprint": validation.fingerprint(),
+        "val_dice": rows[-1][4], "train_seconds": sum(row[-1] for row in rows)})
+    (out / runs.PROGRESS).unlink(missing_ok=True)
+    return runs.open_run(out)
 
 
 def history(rows):
@@ -81,17 +88,6 @@ def put_back(path, model):
     for variable, value in zip(model.optimizer.variables, numbered(stored, "optimizer"), strict=True):
         variable.assign(value)
     return [tuple(map(float, row)) for row in stored["rows"]]
-
-
-def finish(out, model, recipe, seed, rows, fresh):
-    """Write the finished run."""
-    runs.write_run(out, model, history(rows), {
-        "recipe": recipe.as_dict(), "seed": seed, "precision": choose_precision(recipe.precision), "size": SIZE,
-        "parameters": model.count_params(), "training_slices": fresh * len(rows), "validation_slices": VALIDATION,
-        "val_dice": rows[-1][4], "train_seconds": sum(row[-1] for row in rows)})
-    (out / runs.PROGRESS).unlink(missing_ok=True)
-    keras.backend.clear_session()
-    return runs.open_run(out)
 
 
 def main():
