@@ -399,8 +399,8 @@ print(f"mine: {steps(mine)} steps, validation Dice {reached:.2f}; LAB will take 
 assert steps(mine) < steps(lvlab.LAB) / 5
 
 # %% [markdown]
-# **Look:** after so few steps any network is hardly better than its random start. Such a trial shows that a recipe
-# runs, and nothing about how good it is. Compare only trainings of equal length, and several seeds.
+# **Look:** after so few steps no network is finished. Such a trial shows that a recipe runs, and nothing about how good
+# it is. Compare only trainings of equal length, and several seeds.
 
 # %% [markdown]
 # ## Train
