@@ -223,6 +223,23 @@ pd.DataFrame({name: summary[name] for name in by_hand}).T.round(3)
 # both: the median says how good a usual slice is, the mean what the failures cost.
 
 # %% [markdown]
+# ## Slices or volumes?
+#
+# Challenges such as ACDC report Dice per *volume*: all slices of one patient and phase together, as one body
+# ([Bernard et al. 2018](https://doi.org/10.1109/TMI.2018.2837502)). The same predictions, counted both ways:
+
+# %% tags=["nbval-ignore-output"]
+volumes = lvlab.evaluation.by_volume(scores)
+print(f"Dice per slice {scores.dice.mean():.3f} (n = {len(scores)}), per volume {volumes.dice.mean():.3f} "
+      f"(n = {len(volumes)}); worst slice {scores.dice.min():.2f}, worst volume {volumes.dice.min():.2f}")
+assert volumes.empty or volumes.dice.min() >= scores.dice.min()
+
+# %% [markdown]
+# **Look:** in a volume a large slice counts more than a small one, so the worst volume is never as bad as the worst
+# slice. That hides what fails at the apex. It does fit the clinic's question, which is the volume in millilitres. A
+# report says which of the two it counts.
+
+# %% [markdown]
 # ## How sure is the mean?
 #
 # Other test slices would have given another mean. The *bootstrap* imitates this: draw n slices from ours, with

@@ -161,6 +161,8 @@ tuned = lvlab.train_or_open(train, val, LAB_FROM_PHANTOM, out=lvlab.store.files.
 before, after = lvlab.evaluate(shipped, test), lvlab.evaluate(tuned, test)
 print(f"before {before.dice.mean():.3f} (worst {before.dice.min():.3f}), "
       f"after {after.dice.mean():.3f} (worst {after.dice.min():.3f}), n = {len(test)} slices")
+by_volume = [lvlab.evaluation.by_volume(scores).dice.mean() for scores in (before, after)]
+print("per volume: before {:.3f}, after {:.3f}".format(*by_volume))
 assert after.dice.mean() > 0.75, (
     f"Mean Dice {after.dice.mean():.2f} after fine-tuning; above 0.75 was expected. If it was better before, the "
     "training masks follow another convention than the test masks: compare their outlines.")
