@@ -46,9 +46,14 @@ def has_gpu() -> bool:
 
 
 def bfloat16_features() -> list[str]:
-    """Return the names of the CPU's bfloat16 features, as Linux lists them; empty where there are none."""
+    """Return the names of the CPU's bfloat16 features; empty where there are none."""
+    return cpu_features(("amx_bf16", "avx512_bf16"))
+
+
+def cpu_features(names: tuple[str, ...] = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")) -> list[str]:
+    """Return those of `names` that Linux lists for this CPU; empty on other systems."""
     try:
         words = Path("/proc/cpuinfo").read_text().split()
     except OSError:
         return []
-    return [feature for feature in ("amx_bf16", "avx512_bf16") if feature in words]
+    return [feature for feature in names if feature in words]

@@ -4,7 +4,7 @@ import os
 import platform
 import sys
 
-from lvlab.backend import bfloat16_features, choose_precision, has_gpu, quietly
+from lvlab.backend import bfloat16_features, choose_precision, cpu_features, has_gpu, quietly
 from lvlab.errors import CourseError
 from lvlab.store import folder
 from lvlab.store.runs import WEIGHTS, versions
@@ -17,6 +17,8 @@ def diagnose():
         gpu = "yes" if has_gpu() else "no"
     lines = [f"{package} {number}" for package, number in versions().items()]
     lines += [f"system {platform.platform()}", f"interpreter {sys.executable}", f"cpus {os.cpu_count()}",
+              f"cpu features: {' '.join(cpu_features()) or 'unknown'}"
+              f"; ONEDNN_MAX_CPU_ISA: {os.environ.get('ONEDNN_MAX_CPU_ISA', 'not set')}",
               f"bfloat16 in hardware: {' '.join(bfloat16_features()) or 'no'}", f"gpu: {gpu}",
               f"precision chosen: {choose_precision()}", f"kernel python3: {_kernel()}", f"weights: {_weights()}",
               f"data: {_data()}"]
