@@ -109,8 +109,10 @@ TABLE = {
         ((IMAGE[::-1], MASK[::-1]), "Top and bottom"), ((IMAGE, MASK), "Nothing moved"),
         ((MASK[:, ::-1], IMAGE[:, ::-1]), "image first"), (IMAGE[:, ::-1], "answer with")]),
     "2_5": (({"dice", "val_dice"},), MINE, [
-        (replace(MINE, loss="dice_bce"), "still has LAB's loss"), (replace(MINE, batch_size=4), "one thing at a time"),
-        (replace(MINE, learning_rate=1e-3, loss="dice"), "learning_rate"), (replace(MINE, name="lab"), "of its own"),
+        (replace(MINE, loss="dice_bce"), "still has LAB's loss"),
+        (replace(MINE, batch_size=LAB.batch_size + 1), "one thing at a time"),
+        (replace(MINE, learning_rate=LAB.learning_rate / 2), "learning_rate"),
+        (replace(MINE, name="lab"), "of its own"),
         ({"loss": "dice"}, "open the hints")]),
     "2_6": ((HISTORY,), HISTORY.epoch[HISTORY.val_loss.idxmin()], [
         (30, "memorises"), (HISTORY.val_loss.idxmin(), "counted from 0"), (1, "low is good")]),
