@@ -55,7 +55,7 @@ figures: install data  ## train (where needed) and evaluate: pictures and tables
 	$(LVLAB) train --data "$(FOLDER)" --out "runs/$(NAME)" --recipe $(RECIPE) --start $(START) --seed $(SEED) --if-needed
 	$(LVLAB) figures --run "runs/$(NAME)" --data "$(FOLDER)" --out "$(PICTURES)"
 
-test: .venv/course-installed lint pairs  ## prove that all of it works: lint, unit tests, every notebook run and compared
+test: .venv/course-installed lint pairs  ## check that everything works: lint, unit tests, every notebook run and compared
 	rm -rf build/test
 	$(LVLAB) phantom --out build/test/phantom --quiet
 	LVLAB_DATA="$(CURDIR)/build/test/phantom" LVLAB_RUNS="$(CURDIR)/build/test/runs" MPLCONFIGDIR="$(CURDIR)/build/mpl" \

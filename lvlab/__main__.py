@@ -81,7 +81,8 @@ def evaluate(args):
     from lvlab.store.folder import load
 
     if not args.run and not args.out:
-        raise CourseError("the weights that ship with lvlab are scored where no run is named; say where to", ["out"])
+        raise CourseError("no run is named, so the weights that ship with lvlab are scored; name a folder for the "
+                          "scores", ["out"])
     run = _run(args)
     out = _folder(args.out) if args.out else run.path
     slices = _test_slices(load(args.data, need=("test",)))
@@ -155,13 +156,12 @@ def _whole_number(text):
 
 def _recipe(args):
     from lvlab.recipes import RECIPES
-    from lvlab.store.shipped import shipped_run
+    from lvlab.store.shipped import start_weights
 
     if (args.recipe, args.start) not in RECIPES:
         raise CourseError(f"the recipe {args.recipe} starts from scratch only; choose the recipe lab to start from "
                           f"{args.start}", ["recipe", "start"])
-    if args.start == "phantom":
-        shipped_run()
+    start_weights(RECIPES[args.recipe, args.start])  # refused here, before anything is touched
     return RECIPES[args.recipe, args.start]
 
 
@@ -223,7 +223,8 @@ def build_parser():
     recipe_options(sub)
     sub.add_argument("--seed", type=_seed, default=0)
     how = sub.add_mutually_exclusive_group()
-    how.add_argument("--resume", action="store_true", help="go on after the last finished epoch")
+    how.add_argument("--resume", action="store_true",
+                     help="go on after the last finished epoch; start where there is none")
     how.add_argument("--overwrite", action="store_true", help="replace an existing run")
     how.add_argument("--if-needed", action="store_true", help="replace it only if recipe, seed or data changed")
     sub = command(evaluate)

@@ -13,7 +13,7 @@
 # the array that the network will see, and then looks at all the others.
 #
 # **You will learn**
-# - what a DICOM file knows about its image, and what it knows about the patient;
+# - what a DICOM file says about its image, and what it knows about the patient;
 # - to crop and to normalise an image, first by hand, then with `lvlab`;
 # - why image and mask are paired by *name*, and what happens when they are not;
 # - what the mask includes, and how the left ventricle changes from base to apex and over a heartbeat;
@@ -27,9 +27,9 @@
 # %% [markdown]
 # ## How to work here
 #
-# Click into a cell and press Shift+Enter: it runs, and the next one is chosen. Go from top to bottom; a cell may need
-# those above it. In an exercise, replace `# YOUR CODE HERE` and the line under it, run the cell, then the next one: it
-# checks your answer, as often as you like. If cells were run in another order and nothing fits any more, choose
+# Click into a cell and press Shift+Enter: it runs, and the next cell is selected. Go from top to bottom; a cell may
+# need those above it. In an exercise, replace `# YOUR CODE HERE` and the line under it, run the cell, then the next
+# one: it checks your answer, as often as you like. If cells were run in another order and results look wrong, choose
 # *Kernel → Restart Kernel* and begin again at the top.
 
 # %% [markdown]
@@ -116,7 +116,7 @@ for tag in ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "Insti
 # %% [markdown]
 # ## The pixels
 #
-# `read_dicom` returns the pixel array as the tags want it to be read (rescaled; inverted where black means bright).
+# `read_dicom` returns the pixel array as the tags say it must be read (rescaled; inverted where black means bright).
 
 # %%
 pixels = lvlab.read_dicom(image_path).pixels
@@ -129,8 +129,9 @@ print(f"{pixels.shape[0]} rows, {pixels.shape[1]} columns, grey values {pixels.m
 # %% [markdown]
 # ## Crop: keep the middle
 #
-# Short-axis slices are planned with the heart near the centre. The network gets the central 128 × 128 pixels: less to
-# compute, less to confuse. By hand it takes three lines (where a frame is smaller, we take its shorter side).
+# Short-axis slices are usually planned with the heart near the centre. The network gets the central 128 × 128
+# pixels: less to compute, less to confuse. By hand it takes three lines (where a frame is smaller, we take its
+# shorter side).
 
 # %%
 side = min(128, *pixels.shape)
@@ -318,7 +319,7 @@ by_neighbour.round(2)
 # ### Exercise 1.3 · Which fault is it?
 #
 # Three predictions went wrong, each in its own way: *inverted* (inside and outside swapped), *mispaired* (masks in
-# another order), *too small* (two pixels of rim lost). The table below holds their mean scores. Put the fault's
+# another order), *too small* (two pixels lost all round). The table below holds their mean scores. Put the fault's
 # name beside each letter. Precision is the share of the predicted pixels that are right, recall the share of the true
 # pixels that were predicted (notebook 3 builds both).
 #
@@ -360,7 +361,8 @@ lvlab.pictures.show_patient(training, patient)
 # %% [markdown]
 # **Look:** follow one column from ED to ES: the cavity shrinks and the wall thickens. Follow one row: towards the apex
 # only a few pixels are left. The two ends are the hardest to draw: the apex because it is so small, the base because
-# the outflow tract joins the cavity there, where the heart of this patient was cut high enough to show it.
+# the valve plane moves towards the apex in systole, so that one level may show the ventricle at ED and the atrium at
+# ES, and because the outflow tract joins the cavity there (in this patient, if the first slice lies high enough).
 
 # %%
 lvlab.views.area_by_level(training, patient)
@@ -416,8 +418,8 @@ lvlab.checks.exercise_1_4(answer, training.masks[0], 1.25, 1.5)
 # %% [markdown]
 # ## Class balance
 #
-# What share of the pixels is cavity? And imagine a lazy network that always answers "no cavity here": how many pixels
-# does it get right?
+# What share of the pixels is cavity? And imagine a network that always answers "no cavity here": how
+# many pixels does it get right?
 
 # %%
 print(f"A network that finds nothing is right in {1 - training.masks.mean():.1%} of the pixels.")
@@ -499,10 +501,10 @@ print(f"{training.table.name[smallest]}: {training.masks[smallest].sum():.0f} pi
 lvlab.viewers.slice_browser(training)
 
 # %% [markdown]
-# ## What to take along
+# ## What to remember
 #
 # - Spacing gives pixels their size; grey values have no unit, so normalise.
-# - Crop and normalise every image in the same way, in training and ever after.
+# - Crop and normalise every image in the same way, in training and later for every new image.
 # - Pair by name. Split by patient.
 # - Few pixels are cavity: look at overlap, not at accuracy.
 #

@@ -252,7 +252,7 @@ for name, answer in answers.items():
 # %% [markdown]
 # **A weakness.** Where a network is wrong *and* sure of it, its last layer, the sigmoid, is flat: a small step
 # changes nearly nothing, and the Dice loss gives no direction. `LAB` therefore adds *binary cross-entropy*,
-# which judges every pixel by itself and becomes steeper the surer a wrong answer is.
+# which judges every pixel by itself and becomes steeper when a wrong answer is more certain.
 
 # %% [markdown]
 # ### Exercise 2.3 · Write the other loss
@@ -342,7 +342,7 @@ lvlab.checks.exercise_2_4(answer, image, mask)
 # slope, in which direction every weight should move (*gradient descent*). The *learning rate* is how far it moves. An
 # *epoch* ends with a look at the validation patients.
 #
-# `ASSIGNMENT` is the classical recipe, from the university exercise that this course grew out of. `LAB` is ours. They
+# `ASSIGNMENT` is the classical recipe, from the university exercise on which this course is based. `LAB` is ours. They
 # differ here:
 
 # %%
@@ -358,7 +358,7 @@ recipes[recipes.assignment != recipes.lab].drop("name")
 # %% [markdown]
 # ### Exercise 2.5 · Change the loss
 #
-# Make a recipe `mine` that is `LAB` but for `loss="dice"` (a name of its own, `epochs=2` and `passes=1` keep it
+# Make a recipe `mine` that is `LAB` except for `loss="dice"` (a name of its own, `epochs=2` and `passes=1` keep it
 # short). Then say which columns of the training's history, out of `loss`, `dice`, `val_loss` and `val_dice`, may be
 # compared between `mine` and `LAB`: a set of names.
 #
@@ -584,10 +584,10 @@ lvlab.views.feature_maps(run, val, row=0, layer="down1a")
 lvlab.viewers.feature_map_explorer(run, val)
 
 # %% [markdown]
-# ## What to take along
+# ## What to remember
 #
 # - A convolution is a weighted sum over neighbours; a U-Net is many of them at several sizes, with shortcuts.
 # - The loss decides what is learnt. Dice looks at overlap; cross-entropy helps where there is none.
-# - Augmentation and a split by patient are what makes it hold on new patients, and what lets you know.
+# - Augmentation and a split by patient are what makes it work on new patients, and lets you measure it.
 #
 # **Next:** `03_evaluate` asks how good it is, and how sure we may be of that.

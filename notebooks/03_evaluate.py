@@ -12,7 +12,7 @@
 # The network predicts masks. How good are they, where do they fail, and how far can a mean be trusted?
 #
 # **You will learn**
-# - to turn probabilities into a mask, and why `round()` is not the way;
+# - to turn probabilities into a mask, and why `round()` is a bad choice;
 # - precision, recall, Dice and Jaccard, by hand;
 # - to summarise scores without hiding the bad ones;
 # - how uncertain a mean of a few slices is, and how to compare two methods on the same slices;
@@ -24,7 +24,7 @@
 # trains the network first.
 
 # %% [markdown]
-# The test patients have had no part in anything so far. (A folder without `test/`? Then the validation patients are
+# The test patients have not been used so far. (A folder without `test/`? Then the validation patients are
 # used instead, and the result is too good, because they chose the epoch.)
 
 # %%
@@ -145,7 +145,7 @@ def my_dice(truth, prediction):
 lvlab.checks.exercise_3_1(my_dice)
 
 # %% [markdown]
-# ## The awkward case: nothing there
+# ## A special case: nothing there
 #
 # If nothing was predicted, precision is 0/0. Which answer is honest? `lvlab`'s rule: something there and nothing
 # predicted is 0, a failure. Nothing there and nothing predicted is NaN, *not a number*: such slices are counted apart
@@ -203,8 +203,8 @@ scores.drop(columns=["name", "flag"]).head(6).round(3)
 assert np.allclose(scores.dice, lvlab.dice(test.masks, prediction), equal_nan=True)
 assert scores.dice.mean() > 0.7, (
     f"The mean Dice is {scores.dice.mean():.2f}; above 0.7 was expected. Look at the worst slices below: nothing "
-    "predicted (training failed: see the curves in notebook 2), another round thing predicted (too few or too similar "
-    "training patients), or a good mask in the wrong place (image and mask do not belong together)?")
+    "predicted (training failed: see the curves in notebook 2), another round structure predicted (too few or too "
+    "similar training patients), or a good mask in the wrong place (image and mask do not belong together)?")
 
 # %% [markdown]
 # ## The summary
@@ -235,7 +235,7 @@ print(f"Dice per slice {scores.dice.mean():.3f} (n = {len(scores)}), per volume 
 assert volumes.empty or volumes.dice.min() >= scores.dice.min()
 
 # %% [markdown]
-# **Look:** in a volume a large slice counts more than a small one, so the worst volume is never as bad as the worst
+# **Look:** in a volume a large slice counts more than a small one, so the worst volume is never worse than the worst
 # slice. That hides what fails at the apex. It does fit the clinic's question, which is the volume in millilitres. A
 # report says which of the two it counts.
 
@@ -260,7 +260,7 @@ print("mean Dice {:.3f}, 95 % interval {:.3f} to {:.3f} (SciPy: {:.3f} to {:.3f}
 # n = 20":
 
 # %%
-print(f"0.75, give or take {1.96 * 0.22 / np.sqrt(20):.2f}")
+print(f"0.75, ± {1.96 * 0.22 / np.sqrt(20):.2f}")
 
 # %% [markdown]
 # Anything from 0.65 to 0.85 is then compatible with that result. And slices of one patient resemble each other, so
@@ -309,7 +309,7 @@ def moved(masks, by):
 dice_a = lvlab.dice(test.masks, np.minimum(moved(test.masks, 1), moved(test.masks, 4)))
 dice_b = lvlab.dice(test.masks, np.minimum(moved(test.masks, 1), moved(test.masks, 3)))
 for name, dice in (("A", dice_a), ("B", dice_b)):
-    print(f"{name}: mean {dice.mean():.3f}, give or take {1.96 * dice.std() / np.sqrt(len(dice)):.3f}")
+    print(f"{name}: mean {dice.mean():.3f}, ± {1.96 * dice.std() / np.sqrt(len(dice)):.3f}")
 
 # %% [markdown]
 # ### Exercise 3.4 · Pair the slices
@@ -353,7 +353,7 @@ assert answer[0] > 0, "B covers more of each mask than A: are dice_a and dice_b 
 # %% tags=["nbval-ignore-output"]
 difference = lvlab.evaluate(lvlab.shipped_run(), test).dice - scores.dice
 spread = 1.96 * difference.std() / np.sqrt(difference.count())
-print(f"shipped minus ours: {difference.mean():+.3f}, give or take {spread:.3f}")
+print(f"shipped minus ours: {difference.mean():+.3f}, ± {spread:.3f}")
 difference.groupby(test.table.patient).mean().round(3)
 
 # %% [markdown]
@@ -497,9 +497,9 @@ lvlab.views.contour_comparison(test.images[typical], truth, prediction[typical],
 
 # %% [markdown]
 # Now draw: hold the mouse button and go round the cavity (it needs a running kernel). *Zoom* helps with small cavities.
-# Draw some slices twice: how far do you agree with yourself? No network can be expected to agree better with an expert
-# than experts agree. Papillary muscles lie inside your outline, and so does the outflow tract near the base, up to the
-# aortic valve (notebook 1).
+# Draw some slices twice: how far do you agree with yourself? Where a network agrees with its expert better than two
+# experts agree, it has learnt that expert's habits. Papillary muscles lie inside your outline, and so does the
+# outflow tract near the base, up to the aortic valve (notebook 1).
 
 # %% tags=["nbval-ignore-output"]
 lvlab.viewers.contour_drawer(test, prediction)
@@ -511,7 +511,8 @@ lvlab.viewers.contour_drawer(test, prediction)
 #
 # - **It says** how the network does on patients that were not in the training, but were made in the same way.
 # - **Phantoms are not patients.** If you used the phantoms, the number measures how well a program's hearts are found.
-#   Real hearts have flow artefacts, arrhythmia, scars and stents. Expect less.
+#   Real patients have arrhythmia, move while they breathe, and carry implants such as sternal wires and pacemakers.
+#   Expect less.
 # - **Few patients.** Slices are not independent; count patients. An interval from slices is too narrow.
 # - **One scanner, one expert.** Another hospital, another contour convention (papillary muscles!), another number. Two
 #   experts, too, agree only to about 0.92–0.94 ([Bai et al. 2018](https://doi.org/10.1186/s12968-018-0471-x)).
@@ -519,8 +520,8 @@ lvlab.viewers.contour_drawer(test, prediction)
 # - **One training.** Another seed gives another network. Repeat before you compare.
 # - **Dice is not the purpose.** For a clinic it is the ejection fraction, and the one patient in whom it is wrong.
 #
-# ## What to take along
+# ## What to remember
 #
-# - Write the threshold; name the rule for empty masks; pair by name.
+# - State the threshold; name the rule for empty masks; pair by name.
 # - Report n, patients, mean, SD, median, worst, and an interval. Show the worst.
 # - Look at pictures before you trust a number.

@@ -48,7 +48,7 @@ lvlab.pictures.gallery(stream.images[:12], stream.table.name[:12], stream.masks[
 # real scanner is just one more variation ([Billot et al. 2023](https://doi.org/10.1016/j.media.2023.102789)).
 
 # %% [markdown]
-# ## Without any training: straight onto your folder
+# ## Without any training: directly on your folder
 #
 # The shipped network has not seen a slice of your course folder. We only score it (*zero-shot*):
 
@@ -61,7 +61,7 @@ assert zero_shot.dice.mean() > 0.75, (
     "central crop, and do the masks belong to their images? Notebook 1 shows how to look.")
 
 # %% [markdown]
-# ## Another scanner, another world
+# ## Another scanner, different images
 #
 # How does a network do on images that its training never showed? We compare two: the one of notebook 2, trained from
 # scratch on a few patients, and the shipped one. A gap can be made. We change the test slices: *shaded*, bright on the
@@ -144,7 +144,7 @@ assert costs.loc["shaded"].max() < 0.05
 
 # %% [markdown]
 # **Look:** this is the *domain gap*. Scored on patients like its own, the network from scratch looks good; on others it
-# fails, and nothing in its own scores warned of it. The shipped network holds, because its training showed such
+# fails, and nothing in its own scores warned of it. The shipped network still works, because its training showed such
 # images. Not every change of an image matters, though: shading costs neither of them much.
 
 # %% [markdown]
@@ -169,7 +169,7 @@ assert after.dice.mean() > 0.75, (
     "training masks follow another convention than the test masks: compare their outlines.")
 
 # %% [markdown]
-# ### Exercise 4.2 · Who lost?
+# ### Exercise 4.2 · Which slices became worse?
 #
 # The two tables hold the same slices. On how many of them is the Dice lower *after* the fine-tuning?
 #
@@ -241,7 +241,7 @@ lvlab.checks.exercise_4_3(blended)
 
 # %% [markdown]
 # Now we go along the line, from the shipped weights (share 0) to the end of the fine-tuning (share 1), and beyond what
-# was kept. Three kinds of slices: the test patients, the same turned by a quarter, and the stream.
+# was kept. Three kinds of slices: the test patients, the same turned by 90°, and the stream.
 
 # %%
 start, kept = shipped.model.get_weights(), tuned.model.get_weights()
@@ -273,12 +273,12 @@ way.round(3)
 # ## On real patients
 #
 # With a folder of real patients (`data/README.md` says where public ones come from), set `LVLAB_DATA` and run this
-# notebook again. The README has the shipped network's scores on five Sunnybrook patients, without one real slice in its
-# training.
+# notebook again. `docs/measurements.md` has the shipped network's scores on five Sunnybrook patients, without one
+# real slice in its training.
 #
-# ## What to take along
+# ## What to remember
 #
 # - A gap between training and use is the rule. Measure on other data before you trust a score.
 # - Variety can replace data, if it covers what will come.
-# - Fine-tuning on a few patients teaches conventions, and can also unlearn: always compare with *before*, on the same
+# - Fine-tuning on a few patients teaches conventions, and can also forget: always compare with *before*, on the same
 #   slices.

@@ -14,6 +14,7 @@ import time
 
 import psutil
 
+from lvlab.backend import choose_precision
 from lvlab.store.files import PROJECT, whole_file, write_json
 
 TIMINGS = PROJECT / "docs" / "timings.json"
@@ -59,7 +60,7 @@ def spoken(seconds):
 
 def sentence(timing, cores):
     """Return what a notebook says of itself, after its minutes to read."""
-    run, slow = spoken(timing["seconds"]), spoken(timing["seconds_float32"])
+    run, slow = spoken(timing["seconds"]), spoken(timing.get("seconds_float32", timing["seconds"]))
     without = f" ({slow} in float32)" if slow != run else ""
     return f"{run} to run{without}. **Memory:** {timing['peak_gb']:g} GB. (`make timings`, {cores} cores)"
 
@@ -80,7 +81,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         data = f"{folder}/phantom"
         subprocess.run([sys.executable, "-m", "lvlab", "phantom", "--out", data, "--quiet"], check=True)
-        for precision, suffix in (("auto", ""), ("float32", "_float32")):
+        both = (("auto", ""), ("float32", "_float32"))
+        for precision, suffix in both if choose_precision("auto") != "float32" else both[:1]:
             environment = {**os.environ, "LVLAB_DATA": data, "LVLAB_RUNS": f"{folder}/{precision}",
                            "LVLAB_PRECISION": precision}
             for notebook in notebooks:

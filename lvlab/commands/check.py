@@ -156,7 +156,7 @@ def _judge(pair, found):
         cut = 1 - centre_crop(inside)[0].sum() / inside.sum()
         if cut > 0:
             warn(f"mask reaches outside the central {SIZE} × {SIZE} crop",
-                 "what lies outside is not learnt: centre the heart, or live with it",
+                 "what lies outside is not learnt: centre the heart, or accept it",
                  f"{pair.mask_label} ({max(cut, 0.01):.0%} cut off)")
     kind = kind_of(pair.values)
     if kind:

@@ -36,7 +36,7 @@ def gather(paths):
                               len(every) - len(inside), len(every))
             found += [(file, _target(file.relative_to(path))) for file in inside]
             if not inside:
-                raise CourseError(f"{path}: holds no DICOM file; name the folder that does")
+                raise CourseError(f"{path}: holds no DICOM image; name the folder that does")
         elif path.is_file():
             found.append((path, _target(Path(path.name))))
         else:

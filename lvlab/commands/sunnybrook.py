@@ -5,7 +5,7 @@ the images, `SCD_ManualContours/CASE/contours-manual/IRCCI-expert/IM-0001-NNNN-i
 the endocardial contours, and `scd_patientdata.csv` says which CASE is which PATIENT.
 
 The half-pixel convention. A contour is a list of x y in pixels, and the release does not say where the
-first pixel's centre lies. Measured on four patients (see data/README.md), the edge of the blood sits
+first pixel's centre lies. Measured on four patients (see docs/measurements.md), the edge of the blood sits
 0.9 px left of and 0.7 px above where a first centre at (0, 0) would put it. The usual conventions near
 that are (0.5, 0.5), counted from the image's corner, and (1, 1); contrast prefers each in two patients.
 Taken is (0.5, 0.5), which stays closer to the masks that others draw at (0, 0): their mean Dice with

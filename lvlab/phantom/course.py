@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from tqdm.auto import tqdm
@@ -15,6 +14,7 @@ from lvlab.phantom.drawing import render, smooth_field
 from lvlab.phantom.scanner import acquire, sample_scanner
 from lvlab.slices import COLUMNS, SliceSet, normalise
 from lvlab.store.files import whole_folder
+from lvlab.store.png import write_mask
 
 LEVELS, FRAME, FRAMES, SYSTOLE_FRAME = 5, 192, 20, 8
 # Spawn keys that keep the patients of the course folder and of the stream apart, whatever the seeds.
@@ -137,7 +137,7 @@ def course_patient(number, seed):
 def level_positions_mm(anatomy, thickness_mm):
     """Depths of the five levels: from just below the base to where some cavity is left at end-systole."""
     depths = np.linspace(0, anatomy.length, 400)
-    open_depths = depths[cavity_radius_mm(anatomy, depths, 1) > 6]
+    open_depths = depths[cavity_radius_mm(anatomy, depths, 1) > 8]
     return np.linspace(chamber(anatomy, 1).base + 0.5 * thickness_mm, open_depths[-1], LEVELS)
 
 
@@ -155,7 +155,7 @@ def _write_patient(images, masks, number, seed):
             slice_gap = depths[1] - depths[0]
             dataset = _dicom(pixels, patient, seed, scanner, z_mm, slice_gap, instance, phase)
             dataset.save_as(images / f"{stem}.dcm", enforce_file_format=True)
-            Image.fromarray(mask.astype(np.uint8) * 255).save(masks / f"{stem}.png")
+            write_mask(masks / f"{stem}.png", mask)
 
 
 def _dicom(pixels, patient, seed, scanner, z_mm, slice_gap_mm, instance, phase):

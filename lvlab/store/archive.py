@@ -32,7 +32,7 @@ def weights_in(path):
             return [array for name in _groups(layers) for array in _arrays(file, name)]
     except Exception as error:  # zipfile, json and h5py raise nearly every kind on damaged bytes
         raise CourseError(f"{path}: its weights cannot be read{written_by}; restore it from a copy, open it with the "
-                          "version that wrote it, or train into another folder", ["out"]) from error
+                          "version that wrote it, or train into another folder") from error
 
 
 def _groups(layers):

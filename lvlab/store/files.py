@@ -127,9 +127,9 @@ def read_json(path):
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise CourseError(f"{path}: cannot be read ({_reason(error)}); restore it, or make it again") from error
+        raise CourseError(f"{path}: cannot be read ({_why(error)}); restore it from a copy") from error
     if not isinstance(content, dict):
-        raise CourseError(f"{path}: is damaged (not a JSON object); restore it, or make it again")
+        raise CourseError(f"{path}: is damaged (not a JSON object); restore it from a copy")
     return content
 
 
@@ -151,6 +151,12 @@ def _reason(error):
     """Return in a few words what an error says, the operating system's own words where it has them."""
     system = _system_error(error)
     return system.strerror if system else (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _why(error):
+    """Return why JSON cannot be read, without the parser's own words."""
+    line = getattr(error, "lineno", None)
+    return f"no sound JSON from line {line} on" if line else _reason(error)
 
 
 def _system_error(error):

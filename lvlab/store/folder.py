@@ -89,7 +89,7 @@ def need_folder(path, need=("training", "test")):
         raise CourseError(f"{path}: no such folder; name a course folder (the command phantom writes one)")
     if not any((path / part).is_dir() for part in need):
         inside = [child for child in sorted(path.iterdir()) if any((child / part).is_dir() for part in need)]
-        remedy = f"did you mean {inside[0]}?" if inside else "name the folder that holds it, see data/README.md"
+        remedy = f"did you mean {inside[0]}?" if inside else "name the folder that holds training/ or test/"
         raise CourseError(f"{path}: has no folder named {' or '.join(need)}; {remedy}")
     return path
 

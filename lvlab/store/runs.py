@@ -38,11 +38,12 @@ class Run:
     @cached_property
     def recipe(self):
         """The Recipe that the run was trained by."""
+        stored = self.record.get("recipe")
         try:
-            return Recipe.from_dict(self.record["recipe"])
-        except (KeyError, TypeError, AttributeError) as error:
+            return Recipe.from_dict(stored)
+        except (TypeError, AttributeError) as error:
             raise CourseError(f"{self.path / RECIPE}: holds no recipe of lvlab; restore it from a copy, or train into "
-                              "another folder", ["out"]) from error
+                              "another folder") from error
         except CourseError as error:
             raise CourseError(f"{self.path / RECIPE}: {error}") from error
 
@@ -53,10 +54,10 @@ class Run:
         try:
             table = pd.read_csv(path, usecols=COLUMNS).astype(float).astype({"epoch": int})
         except (OSError, ValueError) as error:
-            raise CourseError(f"{path}: cannot be read; restore it from a copy, or train into another folder",
-                              ["out"]) from error
+            raise CourseError(f"{path}: cannot be read; restore it from a copy, or train into another "
+                              "folder") from error
         if table.empty:
-            raise CourseError(f"{path}: holds no epoch; restore it from a copy, or train into another folder", ["out"])
+            raise CourseError(f"{path}: holds no epoch; restore it from a copy, or train into another folder")
         return table
 
     @cached_property
@@ -72,7 +73,7 @@ class Run:
             return network(self.recipe, weights, int(self.record.get("size", SIZE)))
         except (ValueError, TypeError) as error:
             raise CourseError(f"{path}: is not the U-Net of its {RECIPE}; restore both from a copy, or train into "
-                              "another folder", ["out"]) from error
+                              "another folder") from error
 
 
 def network(recipe, weights, size=SIZE):
@@ -94,7 +95,7 @@ def open_run(path):
         raise CourseError(f"{path}: no such run; train one there, or name another folder")
     if not _finished(path):
         if (path / PROGRESS).is_file():
-            raise CourseError(f"{path}: its training is not finished; resume it", ["resume"])
+            raise CourseError(f"{path}: its training is not finished; resume it with the command train")
         raise CourseError(f"{path}: is not a run folder (it holds no {WEIGHTS}); name a run's folder")
     if not (path / RECIPE).is_file():
         raise CourseError(f"{path}: has lost its {RECIPE}, which says what network the weights are for; restore it "
@@ -115,14 +116,15 @@ def refuse_run(path, resume=False, overwrite=False):
     inside = {child.name for child in path.iterdir() if not child.name.startswith(".writing-")} if path.is_dir() else ()
     if not inside:
         return
-    if not (resume or overwrite):
-        raise CourseError(f"{path}: already exists; resume it, overwrite it or name another folder",
-                          ["resume", "overwrite", "out"])
     if not (inside & {WEIGHTS, MODEL, PROGRESS, RECIPE} or inside == {"logs"}):
-        raise CourseError(f"{path}: is not a run folder, so it is left alone; name another folder", ["out"])
-    if resume and _finished(path) and not (path / PROGRESS).exists():
-        raise CourseError(f"{path}: its training is finished, nothing to resume; evaluate it, or overwrite it",
-                          ["overwrite"])
+        raise CourseError(f"{path}: exists and is not a run folder, so it is left alone; name another folder", ["out"])
+    finished = _finished(path) and not (path / PROGRESS).exists()
+    if finished and not overwrite:
+        what = "its training is finished, nothing to resume" if resume else "already exists, a finished training"
+        raise CourseError(f"{path}: {what}; evaluate it, overwrite it or name another folder", ["overwrite", "out"])
+    if not (resume or overwrite):
+        raise CourseError(f"{path}: already exists, an unfinished training; resume it, overwrite it or name another "
+                          "folder", ["resume", "overwrite", "out"])
 
 
 def clear_run(path):

@@ -26,8 +26,8 @@ def start_weights(recipe):
         return None
     shipped = shipped_run().recipe
     if (recipe.filters, recipe.grid) != (shipped.filters, shipped.grid):
-        raise CourseError(f"the shipped weights fit filters {shipped.filters} on grid {shipped.grid}, not "
-                          f"{recipe.filters} on {recipe.grid}; start from scratch")
+        raise CourseError(f"the shipped weights are for another network (filters {list(shipped.filters)}, grid "
+                          f"{shipped.grid}) than this recipe's; start from scratch", ["start"])
     return [array.astype(np.float32) for array in numbered(load_arrays(SHIPPED / WEIGHTS), "weights")]
 
 

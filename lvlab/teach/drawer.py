@@ -107,7 +107,7 @@ class ContourDrawer(ipywidgets.VBox):
             words += [f"{last.dice_network:.3f} with the network (network and expert: "
                       f"{metrics.dice(self.slices.masks[row], self.prediction[row]):.3f})"]
         spread = own_agreement(self.drawings[row])
-        words += [f"you with yourself: {spread:.3f} over {last.attempt} drawings" if last.attempt > 1
+        words += [f"your drawings with each other: {spread:.3f} over {last.attempt} drawings" if last.attempt > 1
                   else "draw it again to see how well you agree with yourself"]
         return "; ".join(words) + "."
 

@@ -176,7 +176,7 @@ def test_threshold_explorer_moves_mask_marker_and_metrics(notebook):
 
 
 def test_feature_map_explorer_walks_along_the_u(notebook):
-    code = "lvlab.viewers.feature_map_explorer(lvlab.store.runs.shipped_run(), slices)"
+    code = "lvlab.viewers.feature_map_explorer(lvlab.shipped_run(), slices)"
     with notebook("feature_map_explorer", code) as page:
         picture = picture_of(page)
         for layer in ("down1b", "pool1", "down2a", "down2b"):
