@@ -19,7 +19,7 @@
 # - what the mask includes, and how the left ventricle changes from base to apex and over a heartbeat;
 # - why patients, not slices, are divided into training and validation.
 #
-# **Time:** 20 minutes to read, 5 seconds to run. **Memory:** 0.3 GB. (`make timings`, 2 cores)
+# **Time:** 20 minutes to read, 25 seconds to run. **Memory:** 0.4 GB. (`make timings`, 2 cores)
 #
 # **You need:** nothing but this course. Without data of your own you work with *phantoms*: synthetic patients, drawn
 # by a program. They look like MR, no one's privacy is at stake, and their masks are exact.

@@ -20,7 +20,7 @@
 # - what augmentation is for;
 # - to read learning curves.
 #
-# **Time:** 30 minutes to read, 1.5 minutes to run. **Memory:** 1.4 GB. (`make timings`, 2 cores)
+# **Time:** 30 minutes to read, 3 minutes to run. **Memory:** 1.3 GB. (`make timings`, 2 cores)
 #
 # **You need:** notebook 1, to know the data. No GPU.
 
@@ -510,8 +510,8 @@ for name, (known, new) in {"by slice": by_slice, "by patient": (train, val)}.ite
 # ## What does each ingredient contribute?
 #
 # An *ablation* changes one thing at a time and trains again. This one was made on public patients: four to learn from,
-# a fifth to be tested on, 18 slices, three seeds each, 8 epochs instead of `LAB`'s 20 (`docs/measurements.md` has the
-# command and all numbers). The last five bars start from weights that were trained on phantoms (notebook 4).
+# a fifth to be tested on, 18 slices, three seeds each, with the `LAB` of version 0.1: on grid 1, shortened to 8 epochs
+# (`docs/measurements.md` has the command and all numbers). The last five bars start from weights that were trained on phantoms (notebook 4).
 
 # %%
 ablation = pd.read_csv(lvlab.store.files.PROJECT / "docs" / "ablation.csv")

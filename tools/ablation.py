@@ -15,7 +15,7 @@ from lvlab.store import folder
 from lvlab.store.files import PROJECT, output, write_csv
 
 TABLE = PROJECT / "docs" / "ablation.csv"
-SHORT = replace(LAB, epochs=8)  # two fifths of LAB: enough to rank the ingredients
+SHORT = replace(LAB, epochs=8)  # four ninths of LAB: enough to rank the ingredients
 FINE_TUNED = "from the shipped weights"
 VARIANTS = {
     "LAB, shortened": SHORT,

@@ -183,7 +183,7 @@ def _people_errors(path):
 def remedy(error):
     """Return what to do where the system refuses to write (an OSError)."""
     number = getattr(_system_error(error), "errno", None)
-    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if number in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)):
         return "free space or name another place"
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "get the permission to write there, or name another place"
