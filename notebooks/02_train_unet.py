@@ -511,7 +511,8 @@ for name, (known, new) in {"by slice": by_slice, "by patient": (train, val)}.ite
 #
 # An *ablation* changes one thing at a time and trains again. This one was made on public patients: four to learn from,
 # a fifth to be tested on, 18 slices, three seeds each, with the `LAB` of version 0.1: on grid 1, shortened to 8 epochs
-# (`docs/measurements.md` has the command and all numbers). The last five bars start from weights that were trained on phantoms (notebook 4).
+# (`docs/measurements.md` has the command and all numbers). The last five bars start from weights that were trained on
+# phantoms (notebook 4).
 
 # %%
 ablation = pd.read_csv(lvlab.store.files.PROJECT / "docs" / "ablation.csv")
