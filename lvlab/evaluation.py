@@ -71,9 +71,8 @@ def score(slices: SliceSet, prediction: np.ndarray) -> pd.DataFrame:
 def by_volume(scores: pd.DataFrame) -> pd.DataFrame:
     """Return the Dice of each volume: all slices of one patient and phase (and seed) taken as one body.
 
-    Columns: (seed,) patient, phase, slices, dice. Challenges report it; a large slice counts more in it than a small
-    one, so it hides what fails at the apex. Slices of unknown patient or phase are left out; a table without the
-    columns of `score` has no volume.
+    Columns: (seed,) patient, phase, slices, dice. Challenges report it; large slices count more in it, so it hides
+    what fails at the apex. Slices of unknown patient or phase, and tables without `score`'s columns, are left out.
     """
     if not {"patient", "phase", "pixels_common"} <= set(scores):
         return pd.DataFrame({"patient": [], "phase": [], "slices": [], "dice": []})

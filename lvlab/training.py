@@ -19,10 +19,7 @@ WATCHED = ("loss", "dice", "val_loss", "val_dice")
 
 
 def build(recipe: Recipe, size: int = 128, seed: int = 0) -> keras.Model:
-    """Return the untrained network of a recipe for slices of size × size pixels; the seed draws its weights.
-
-    Where the recipe starts from elsewhere (`start`), those weights are still to be set: store.shipped has them.
-    """
+    """Return a recipe's network with weights drawn by the seed; for another `start`, set those of store.shipped."""
     keras.utils.set_random_seed(seed)
     return unet(recipe.filters, size, recipe.kernel_initializer, choose_precision(recipe.precision), recipe.grid)
 

@@ -144,7 +144,7 @@ REFUSED = {
     "no such folder": (remove(""), TRAIN, "course: no such folder; name a course folder (the command phantom"),
     "a file for a folder": (also(remove(""), text(b"x", "")), TRAIN, "course: is a file; name the course folder"),
     "no part of a course folder": (also(remove("training"), remove("test")), TRAIN,
-                                   "course: has no folder named training; name the folder that holds it"),
+                                   "course: has no folder named training; name the folder that holds training/ or"),
     "unzipped one level too deep": (also(rename("", "../old"), lambda course: course.mkdir(),
                                          at("old", lambda old: old.rename(old.parent / "course" / "inner"))), TRAIN,
                                     "did you mean course/inner?"),
@@ -202,12 +202,12 @@ REFUSED = {
     "a truncated mask": (cut(MASK), TRAIN, f"{MASK}: cannot be read as a PNG mask"),
     # the output
     "an existing run": (lambda course: (course.parent / "run").rename(course.parent / "new"), TRAIN,
-                        "new: already exists; resume it, overwrite it or name another folder (--resume, --overwrite, "
-                        "--out)"),
+                        "new: already exists, a finished training; evaluate it, overwrite it or name another folder "
+                        "(--overwrite, --out)"),
     "a file for a run": (at("new", lambda new: new.write_text("x")), TRAIN, "new: is a file; name a folder"),
     "overwriting a folder that only has logs": (
         also(at("logs", lambda logs: logs.mkdir()), at("thesis.tex", lambda thesis: thesis.write_text("mine"))),
-        f"{TRAIN_INTO} . --overwrite", ".: is not a run folder, so it is left alone"),
+        f"{TRAIN_INTO} . --overwrite", ".: exists and is not a run folder, so it is left alone"),
     "cross-validating over something else": (at("mine", lambda mine: (mine.mkdir(), (mine / "scores.csv").write_text(
         "mine"))), "crossval --data course --out mine --overwrite", "mine: already exists and is not empty"),
     "resuming a cross-validation that is none": (SOUND, "crossval --data course --out release --resume",
@@ -218,19 +218,24 @@ REFUSED = {
         shutil.rmtree(course.parent / name) for name in ("run", "release")], shutil.rmtree(course.parent / ".course")),
         "phantom --out . --patients 1", ".: is the folder you are in; name a new folder inside it"),
     "scores into a file": (SOUND, f"evaluate --data course --run run --out course/{IMAGE}", "is a file; name a folder"),
-    "overwriting what is no run": (SOUND, f"{TRAIN_INTO} release --overwrite", "release: is not a run folder"),
-    "resuming what is no run": (SOUND, f"{TRAIN_INTO} release --resume", "release: is not a run folder"),
+    "overwriting what is no run": (SOUND, f"{TRAIN_INTO} release --overwrite",
+                                   "release: exists and is not a run folder"),
+    "resuming what is no run": (SOUND, f"{TRAIN_INTO} release --resume", "release: exists and is not a run folder"),
     "resuming a finished run": (SOUND, f"{TRAIN_INTO} run --resume", "run: its training is finished"),
     "a full folder": (SOUND, "phantom --out release --patients 1", "release: already exists and is not empty"),
     "a file on the way": (at("new", lambda new: new.write_text("x")), "phantom --out new/x --patients 1",
                           "new/x: cannot be written"),
     "masks into a full folder": (SOUND, "segment course --run run --out release", "release: already exists"),
+    "an unfinished run": (also(at("run/model.keras", lambda path: path.rename(path.with_name("progress.npz"))),
+                               lambda course: (course.parent / "run").rename(course.parent / "new")), TRAIN,
+                          "new: already exists, an unfinished training; resume it, overwrite it or name another folder "
+                          "(--resume, --overwrite, --out)"),
     # the run folder
-    "no weights named": (SOUND, "evaluate --data course", "say where to (--out)"),
+    "no weights named": (SOUND, "evaluate --data course", "name a folder for the scores (--out)"),
     "no such run": (SOUND, "evaluate --data course --run gone", "gone: no such run; train one there"),
     "a run that is none": (SOUND, "evaluate --data course --run course", "course: is not a run folder"),
     "a run half done": (also(at("run/model.keras", lambda path: path.rename(path.with_name("progress.npz")))), EVALUATE,
-                        "run: its training is not finished; resume it (--resume)"),
+                        "run: its training is not finished; resume it with the command train"),
     "a run without recipe": (at("run/recipe.json", lambda path: path.unlink()), EVALUATE,
                              "run: has lost its recipe.json"),
     "recipe empty": (recipe(""), EVALUATE, "run/recipe.json: cannot be read"),
@@ -257,7 +262,7 @@ REFUSED = {
     # segment
     "nothing there to segment": (SOUND, "segment gone.dcm --run run --out new", "gone.dcm: no such file or folder"),
     "a folder without DICOM": (empty("test"), "segment course/test --run run --out new",
-                               "course/test: holds no DICOM file"),
+                               "course/test: holds no DICOM image"),
     "a mask to segment": (SOUND, f"segment course/{MASK} --run run --out new", f"{MASK}: is not a DICOM file"),
     "two inputs of one name": (SOUND, f"segment course/training course/{IMAGE} --run run --out new",
                                "A_s01_ED_im0001.png: two inputs would write this mask"),

@@ -160,7 +160,7 @@ def test_drawing_a_slice_again_tells_how_well_you_agree_with_yourself(drawer, sl
         drawer.finish(outline(mask))
     agreement = lvlab.dice(slices.masks[0], prediction[0])
     assert drawer.scores.attempt.tolist() == [1, 2]
-    assert f"you with yourself: {agreement:.3f} over 2 drawings" in drawer.text.value
+    assert f"your drawings with each other: {agreement:.3f} over 2 drawings" in drawer.text.value
 
 
 def test_a_click_is_no_contour_and_is_not_counted(drawer):
