@@ -53,8 +53,17 @@ def test_recipe_assignment_is_the_assignments_to_the_letter():
         "none", "float32", 0.2, "best", 0.5)
 
 
+@pytest.mark.parametrize("grid", [2, 4])
+def test_folding_loses_no_pixel_and_gives_each_back_its_place(grid):
+    pixels = np.random.default_rng(0).random((1, 16, 16, 1)).astype(np.float32)
+    folded = keras.ops.space_to_depth(pixels, grid)
+    assert folded.shape == (1, 16 // grid, 16 // grid, grid**2)
+    np.testing.assert_array_equal(keras.ops.depth_to_space(folded, grid), pixels)
+    assert unet((4, 8), 32, grid=grid).output_shape == (None, 32, 32, 1)
+
+
 def test_network_sees_the_whole_crop():
-    model = unet(LAB.filters, kernel_initializer="he_normal")
+    model = build(LAB)
     image = tf.Variable(np.random.default_rng(0).random((1, 128, 128, 1), np.float32))
     with tf.GradientTape() as tape:
         centre = model(image)[0, 64, 64, 0]
@@ -149,8 +158,7 @@ def test_kept_weights_are_those_of_the_best_validation_loss(run, data):
 
 def test_blended_weights_lie_between_the_start_and_the_trained_ones(run, data, tmp_path):
     blended = train(*data[:2], replace(TINY, blend=0.25), tmp_path / "blended", quiet=True)
-    keras.utils.set_random_seed(0)
-    start = unet(TINY.filters, kernel_initializer=TINY.kernel_initializer).get_weights()
+    start = build(TINY).get_weights()
     for first, trained, kept in zip(start, run.model.get_weights(), blended.model.get_weights(), strict=True):
         np.testing.assert_allclose(kept, 0.25 * trained + 0.75 * first, rtol=1e-3, atol=1e-3)
     whole = np.nan_to_num(lvlab.evaluate(blended, data[1]).dice, nan=1)
