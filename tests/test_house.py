@@ -14,7 +14,7 @@ from lvlab.store.files import PROJECT
 
 LINT = re.search(r"^lint:.*\n((?:\t.+\n)+)", (PROJECT / "Makefile").read_text(), re.M)[1].splitlines()
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
-MOST_LINES_OF_CORE, MOST_LINES = 1_100, 6_500
+MOST_LINES_OF_CORE, MOST_LINES = 1_100, 6_500  # 5,100 in all is the aim, not reached yet: only ever lower this
 
 #: What is added to a room, and which command of `make lint` then says what.
 LATE = "\n\ndef late() -> None:\n    {}\n"
