@@ -214,7 +214,8 @@ def test_contour_drawn_with_the_mouse_is_scored(notebook, slices):
         press(page.get_by_role("button", name="Draw again"), "Enter")
         _wait_for(lambda: not page.locator("img.widget-image").is_visible(), "the comparison to go")
         draw_round(page, canvas, slices.masks[0], shift=2)
-        second = text_like(page, r"Dice (0\.\d+) with the expert.* your drawings with each other: (0\.\d+) over 2 drawings")
+        pattern = r"Dice (0\.\d+) with the expert.* your drawings with each other: (0\.\d+) over 2 drawings"
+        second = text_like(page, pattern)
         assert float(second[1]) < float(first[1])
         _wait_for(lambda: page.locator(".jp-OutputArea tbody tr").count() == 2, "the second row of the table")
         page.screenshot(path=SCREENSHOTS / "contour_drawer_second.png")
