@@ -63,14 +63,15 @@ test: .venv/course-installed lint pairs  ## check that everything works: lint, u
 	  --nbval --nbval-current-env --nbval-cell-timeout=900 --nbval-sanitize-with tests/nbval.cfg
 
 ##@ For instructors
-student: .venv/course-installed  ## build/student: the notebooks without solutions, and a course for nbgrader
-	rm -rf build/student
-	$(BIN)/python -m tools.student --out build/student
+student: .venv/course-installed  ## build/student: the notebooks without solutions; build/nbgrader: a course to mark
+	rm -rf build/student build/nbgrader
+	$(BIN)/python -m tools.student --out build/student --course build/nbgrader
 
 site: .venv/site-installed  ## build/site: the course as static pages, solutions folded
 	$(BIN)/python -m tools.site build/site
 
 notebooks: install data  ## build, execute and store every notebook from its .py (after editing one)
+	$(BIN)/python -m tools.pairs --edited
 	for py in $(NOTEBOOKS); do $(BIN)/jupytext --quiet --to ipynb --update $$py || exit 1; done
 	rm -rf build/notebooks
 	$(LVLAB) phantom --out build/notebooks/phantom --quiet

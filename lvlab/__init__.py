@@ -10,7 +10,9 @@ import lazy_loader
 
 __version__ = "0.2.0"
 
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+#: lvlab's networks are Keras on TensorFlow with Keras' own defaults, whatever another course left in ~/.keras.
+os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ["KERAS_HOME"] = os.path.join(os.path.dirname(__file__), "store", "keras")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -29,7 +29,7 @@ from .store.dicom import read_dicom as read_dicom
 from .store.folder import course_folder as course_folder
 from .store.folder import load as load
 from .store.folder import pair_files as pair_files
-from .store.png import read_mask as read_mask
+from .store.masks import read_mask as read_mask
 from .store.recorded import train as train
 from .store.recorded import train_or_open as train_or_open
 from .store.runs import open_run as open_run

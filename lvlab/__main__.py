@@ -1,10 +1,15 @@
 """The command line: `python -m lvlab COMMAND`. One short function per command; the rooms do the work."""
 
+import os
+import sys
+
+if __name__ == "__main__" and sys.path[0] in ("", os.getcwd()):
+    sys.path.append(sys.path.pop(0))  # a keras.py of the user's own, in the folder they are in, is not Keras
+os.environ["MPLBACKEND"] = "agg"      # pictures go to files: no window, whatever is set
+
 import argparse
 import contextlib
 import logging
-import os
-import sys
 from pathlib import Path
 
 from lvlab import __version__

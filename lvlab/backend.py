@@ -8,6 +8,8 @@ from pathlib import Path
 
 from lvlab.errors import CourseError
 
+BFLOAT16 = ("avx512_bf16", "amx_bf16")  # what multiplies it in hardware
+
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
@@ -35,7 +37,7 @@ def choose_precision(wanted: str = "auto") -> str:
         raise CourseError(f"LVLAB_PRECISION is {wanted!r}; set it to auto, bfloat16 or float32")
     if wanted != "auto":
         return wanted
-    return "bfloat16" if bfloat16_features() or has_gpu() else "float32"
+    return "bfloat16" if cpu_features(BFLOAT16) or has_gpu() else "float32"
 
 
 def has_gpu() -> bool:
@@ -45,12 +47,7 @@ def has_gpu() -> bool:
     return bool(tf.config.list_physical_devices("GPU"))
 
 
-def bfloat16_features() -> list[str]:
-    """Return the names of the CPU's bfloat16 features; empty where there are none."""
-    return cpu_features(("amx_bf16", "avx512_bf16"))
-
-
-def cpu_features(names: tuple[str, ...] = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")) -> list[str]:
+def cpu_features(names: tuple[str, ...] = ("avx2", "avx512f", *BFLOAT16)) -> list[str]:
     """Return those of `names` that Linux lists for this CPU; empty on other systems."""
     try:
         words = Path("/proc/cpuinfo").read_text().split()

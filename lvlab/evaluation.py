@@ -16,7 +16,7 @@ BATCH = 20
 
 
 def predict(run: Any, slices: SliceSet) -> NDArray[np.float32]:
-    """Return the probability of the cavity in each pixel: float32 (n, h, w, 1) in [0, 1].
+    """Return the probability of the cavity in each pixel: float32 (n, h, w, 1) in [0, 1]; 0 in an image all 0.
 
     run : anything with a Keras `model`, such as a Run. Raises CourseError where the sizes differ.
     """
@@ -25,7 +25,7 @@ def predict(run: Any, slices: SliceSet) -> NDArray[np.float32]:
         raise CourseError(f"{run.path}: its network takes {wanted} × {wanted} pixels, these slices are {size} × "
                           f"{size}; load them with size={wanted}, or train anew")
     parts = [run.model.predict_on_batch(slices.images[at:at + BATCH]) for at in range(0, len(slices), BATCH)]
-    return np.concatenate(parts)
+    return np.concatenate(parts) * slices.images.any(axis=(1, 2, 3), keepdims=True)
 
 
 def masks_of(probability: np.ndarray, threshold: float = 0.5) -> NDArray[np.float32]:

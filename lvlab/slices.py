@@ -107,29 +107,30 @@ def need_masks(training: "SliceSet | None", validation: "SliceSet | None") -> No
 
 
 def normalise(image: ArrayLike, low: float = 5, high: float = 95) -> NDArray[np.float32]:
-    """Map the `low`th percentile of an image to 0 and the `high`th to 1, and clip.
+    """Map the `low`th percentile of an image to 0 and the `high`th to 1, and clip: float32 in [0, 1].
 
-    image : array of any shape and finite numbers. Returns float32 in [0, 1]. An image whose two
-    percentiles are equal has no contrast to stretch: all zeros.
+    image : array of any shape; NaN, which nobody measured (padding), does not count and becomes 0. An image
+    whose two percentiles are equal has no contrast to stretch: all zeros.
     """
     image = np.asarray(image, np.float32)
-    bottom, top = np.percentile(image, [low, high])
+    known = image[np.isfinite(image)]
+    bottom, top = np.percentile(known, [low, high]) if known.size else (0, 0)
     if not top > bottom:
         return np.zeros_like(image)
-    return np.clip((image - bottom) / (top - bottom), 0, 1).astype(np.float32)
+    return np.nan_to_num(np.clip((image - bottom) / (top - bottom), 0, 1)).astype(np.float32)
 
 
 def centre_crop(image: ArrayLike, size: int = SIZE) -> tuple[np.ndarray, tuple[int, int]]:
     """Cut the central size × size pixels out of a 2-D image.
 
-    Returns (crop, (top, left)). A side shorter than `size` is padded with the image's smallest
-    value on both sides; its corner is then negative.
+    Returns (crop, (top, left)). A side shorter than `size` is padded on both sides, with NaN (in an integer
+    or bool image 0); its corner is then negative.
     """
     image = np.asarray(image)
     top, left = ((length - size) // 2 for length in image.shape)
     padding = [(max(0, -corner), max(0, corner + size - length))
                for corner, length in zip((top, left), image.shape, strict=True)]
-    padded = np.pad(image, padding, constant_values=image.min())
+    padded = np.pad(image, padding, constant_values=np.nan if image.dtype.kind == "f" else 0)
     row, col = max(0, top), max(0, left)
     return padded[row:row + size, col:col + size], (top, left)
 

@@ -19,7 +19,7 @@ import lvlab
 from lvlab import slices
 from lvlab.commands.segment import gather
 from lvlab.errors import CourseError
-from lvlab.store import folder
+from lvlab.store import folder, masks
 from tests import samples
 
 PIXELS, DISC = samples.picture()
@@ -59,18 +59,18 @@ MASKS = {
 @pytest.mark.parametrize("kind", MASKS)
 def test_reads_masks_of_any_png_kind(tmp_path, kind):
     MASKS[kind].save(tmp_path / "mask.png")
-    np.testing.assert_array_equal(folder.read_mask(tmp_path / "mask.png"), DISC)
+    np.testing.assert_array_equal(masks.read_mask(tmp_path / "mask.png"), DISC)
 
 
 def test_reads_a_palette_mask_by_colour_not_by_index(tmp_path):
     palette([255, 0, 0, 0, 0, 0]).save(tmp_path / "mask.png")
-    np.testing.assert_array_equal(folder.read_mask(tmp_path / "mask.png"), ~DISC)
+    np.testing.assert_array_equal(masks.read_mask(tmp_path / "mask.png"), ~DISC)
 
 
 def test_anything_above_zero_is_inside(tmp_path):
     soft = np.array([[0, 1, 127, 255]], np.uint8)
     Image.fromarray(soft).save(tmp_path / "mask.png")
-    assert folder.read_mask(tmp_path / "mask.png").tolist() == [[False, True, True, True]]
+    assert masks.read_mask(tmp_path / "mask.png").tolist() == [[False, True, True, True]]
 
 
 def compressed(syntax, **kwargs):
@@ -136,13 +136,13 @@ def test_senseless_or_missing_spacing_is_nan(tmp_path, tags):
 
 
 def test_secondary_capture_without_geometry_works_and_says_so_once(tmp_path, caplog):
-    for part, masks in (("training", "training"), ("test", "test/GT")):
+    for part, drawn in (("training", "training"), ("test", "test/GT")):
         for number in range(3):
             pixels = (samples.picture(number)[0] // 4).astype(np.uint8)
             samples.write_dicom(tmp_path / part / f"{part}{number}.dcm", pixels,
                                 SOPClassUID=SecondaryCaptureImageStorage, PixelSpacing=None, SliceThickness=None,
                                 PatientID=None, PatientName=None)
-            samples.write_mask(tmp_path / masks / f"{part}{number}.png")
+            samples.write_mask(tmp_path / drawn / f"{part}{number}.png")
     course = lvlab.load(tmp_path)
     assert len(course.training) == 3
     assert course.training.table[["row_spacing_mm", "slice_thickness_mm"]].isna().all(None)
@@ -196,7 +196,7 @@ def test_a_patient_is_told_by_tags_without_showing_them(tmp_path):
         samples.write_mask(tmp_path / f"training/{number}.png")
     table = lvlab.load(tmp_path).training.table
     assert list(table.patient) == ["patient-01", "patient-02", "patient-01"]
-    assert list(table.level) == [1, 1, 2]
+    assert list(table.level) == [2, 1, 1]  # the base is nearer to the head
     assert "Doe" not in table.to_string()
 
 

@@ -21,7 +21,7 @@ from scipy.ndimage import gaussian_filter
 from lvlab.__main__ import main
 from lvlab.commands.segment import gather
 from lvlab.errors import CourseError
-from lvlab.store import folder, runs
+from lvlab.store import files, folder, masks, runs
 from tests import samples
 
 IMAGE, MASK = "training/A_s01_ED_im0001.dcm", "training/A_s01_ED_im0001.png"
@@ -149,8 +149,8 @@ REFUSED = {
                                          at("old", lambda old: old.rename(old.parent / "course" / "inner"))), TRAIN,
                                     "did you mean course/inner?"),
     "an empty part": (empty("training"), TRAIN, "course/training: holds no DICOM file (*.dcm); put the images there"),
-    "images in subfolders": (also(lambda course: (course / "training/sub").mkdir(), rename(IMAGE, "training/sub/a.dcm"),
-                                  remove("training/A_s02_ED_im0002.dcm")), TRAIN, "not in subfolders"),
+    "images in a subfolder, masks not": (also(lambda course: (course / "training/sub").mkdir(), rename(
+        IMAGE, "training/sub/a.dcm")), TRAIN, "training/sub/a.dcm: has no mask; add the PNG of the same name"),
     "no test part": (remove("test"), EVALUATE, "course: has no folder named test"),
     "no ground truth": (remove("test/GT"), EVALUATE, "has no mask; add the PNG of the same name to GT/"),
     # the pairs
@@ -183,13 +183,14 @@ REFUSED = {
     "a cine that says it is one frame": (
         image(np.zeros((60, 20), np.uint16), Rows=20, Columns=20, NumberOfFrames=1), TRAIN, f"{IMAGE}: holds 3 frames"),
     "damaged RLE, which needs no decoder": (lambda course: compressed(course, RLELossless), TRAIN,
-                                            f"{IMAGE}: cannot be read as DICOM"),
+                                            f"{IMAGE}: RLE Lossless: its compressed pixels cannot be decoded; they are "
+                                            "damaged, or no decoder here knows them: export it again, uncompressed"),
     "no pixels at all": (image(Rows=0, Columns=0), TRAIN, f"{IMAGE}: "),
     "an endless rescale": (image(RescaleSlope="1e300", RescaleIntercept="1e308"), TRAIN,
                            f"{IMAGE}: its pixels are not a finite 2-D image; export it again"),
-    "JPEG-LS without a decoder": (compressed, TRAIN, "JPEG-LS Lossless Image Compression: its compressed pixels need a "
-                                  "decoder: pip install 'lvlab[codecs]' for JPEG 2000, and for JPEG and JPEG-LS also "
-                                  "pip install pylibjpeg-libjpeg (GPL-3)"),
+    "JPEG-LS without a decoder": (compressed, TRAIN, "JPEG-LS Lossless Image Compression: its compressed pixels cannot "
+                                  "be decoded; they need a decoder: pip install 'lvlab[codecs]' for JPEG 2000, and for "
+                                  "JPEG and JPEG-LS also pip install pylibjpeg-libjpeg (GPL-3)"),
     "lossless JPEG without a decoder": (lambda course: compressed(course, JPEGLosslessSV1), TRAIN, "pylibjpeg-libjpeg"),
     # the masks
     "a colour mask of 16 bits": (deep_colour, TRAIN, f"{MASK}: is a colour PNG of 16 bits; save the mask with 8 bits"),
@@ -389,25 +390,27 @@ def test_check_has_nothing_to_say_of_a_sound_folder(place, capsys):
         "course", "  training: 2 images, 2 masks", "    1 patient: A (2)",
         "    frames 140 × 140 px, pixels 1.25 mm, slices 8 mm thick, ED 2",
         "  test: 2 images, 2 masks", "    1 patient: B (2)",
-        "    frames 140 × 140 px, pixels 1.25 mm, slices 8 mm thick, ED 2", "", "Nothing to put right."]
+        "    frames 140 × 140 px, pixels 1.25 mm, slices 8 mm thick, ED 2",
+        "  slices of one patient share: name, PatientID", "", "Nothing to put right."]
 
 
-def test_check_of_a_folder_spoilt_in_eight_ways_tells_all_eight(place, capsys):
+def test_check_of_a_folder_spoilt_in_eight_ways_tells_all_eight_and_whom_a_copied_image_joins(place, capsys):
     course = samples.course(place / "spoilt", pairs=9)
     names = sorted(path.stem for path in (course / "training").glob("*.dcm"))
-    images, masks = ([course / "training" / f"{name}.{end}" for name in names] for end in ("dcm", "png"))
-    masks[0].unlink()
+    images, drawn = ([course / "training" / f"{name}.{end}" for name in names] for end in ("dcm", "png"))
+    drawn[0].unlink()
     images[1].unlink()
     images[2].write_bytes(images[2].read_bytes()[:3000])
-    Image.fromarray(BLANK[:99]).save(masks[3])
+    Image.fromarray(BLANK[:99]).save(drawn[3])
     shutil.copy(course / "test" / "B_s05_ED_im0005.dcm", images[4])
-    Image.fromarray(np.roll(DISC, 60, 0).astype(np.uint8)).save(masks[5])
+    Image.fromarray(np.roll(DISC, 50, 0).astype(np.uint8)).save(drawn[5])
     samples.write_dicom(images[6], PatientName="Doe^Jane")
-    Image.fromarray(SOFT).save(masks[7])
+    Image.fromarray(SOFT).save(drawn[7])
     assert main(["check", "spoilt"]) == 1
     printed = capsys.readouterr().out
-    assert len([line for line in printed.splitlines() if line.startswith(("error:", "warning:"))]) == 8
-    assert printed.splitlines()[-1] == "4 errors, 4 warnings"
+    assert len([line for line in printed.splitlines() if line.startswith(("error:", "warning:"))]) == 10
+    assert "warning: several names share a PatientID or study and count as one patient: A = B; see that" in printed
+    assert printed.splitlines()[-1] == "4 errors, 6 warnings"
 
 
 def lvlab(*arguments, code="import sys; from lvlab.__main__ import main; sys.exit(main(sys.argv[1:]))"):
@@ -500,7 +503,7 @@ def test_a_folder_of_a_disc_is_segmented_without_its_reports(place, caplog):
     samples.write_dicom(scan / "report", Rows=None, PixelData=None)
     shutil.copy(scan / "report", scan / "dicomdir")
     assert [path.name for path, _ in gather([scan])] == ["image"]
-    assert "1 of 2 DICOM files hold no image" in caplog.text
+    assert "1 of 2 DICOM files hold no MR image; left out: without a picture (1): report." in caplog.text
 
 
 def test_empty_tags_count_as_absent(place):
@@ -527,7 +530,8 @@ def test_a_read_only_folder_is_told_in_one_line(place, capsys):
 def test_a_killed_writer_leaves_nothing_that_is_taken_for_data(place, monkeypatch):
     left = place / "data" / ".writing-abc"
     samples.course(left)
-    monkeypatch.setattr(folder, "PROJECT", place)
+    for room in (folder, files):
+        monkeypatch.setattr(room, "PROJECT", place)
     monkeypatch.delenv("LVLAB_DATA", raising=False)
     assert folder.course_folder() == place / "data" / "phantom"
 
@@ -603,6 +607,6 @@ def test_fuzzed_bytes_are_read_or_refused_never_a_traceback(small, data, kind):
 
             identifying_tags(path)
         else:
-            folder.read_mask(path)
+            masks.read_mask(path)
     except CourseError as error:
         assert str(path) in str(error) and "; " in str(error)

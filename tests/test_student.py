@@ -30,7 +30,8 @@ def exercises(notebook):
 @pytest.fixture(scope="module")
 def edition(tmp_path_factory):
     pytest.importorskip("nbgrader", reason="nbgrader is not installed; make student installs it")
-    return student.build(tmp_path_factory.mktemp("student"))
+    place = tmp_path_factory.mktemp("edition")
+    return student.build(place / "student", place / "nbgrader")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -65,8 +66,14 @@ def test_the_edition_differs_from_its_source_in_solutions_and_outputs_only(editi
         assert not after.get("outputs") and after.get("execution_count") is None
 
 
+def test_nothing_that_is_given_to_students_holds_a_solution(edition):
+    given = [path for path in edition.rglob("*") if path.is_file()]
+    assert sorted(path.stem for path in given) == sorted(NAMES)
+    assert not [path for path in given if "SOLUTION" in path.read_text()]
+
+
 def test_nbgrader_gives_full_marks_to_a_solved_copy_and_none_to_an_empty_one(edition, phantom_folder):
-    course = edition / "nbgrader"
+    course = edition.with_name("nbgrader")
     for path in (course / "source" / "lvlab").glob("*.ipynb"):
         if not path.name.startswith("01"):
             path.unlink()

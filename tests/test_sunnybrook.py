@@ -13,7 +13,7 @@ from lvlab import metrics
 from lvlab.__main__ import main
 from lvlab.commands import sunnybrook
 from lvlab.errors import CourseError
-from lvlab.store import folder
+from lvlab.store import masks
 from tests import samples
 
 
@@ -59,7 +59,7 @@ def test_real_images_are_copied_byte_for_byte(real_folder, real_import):
 
 @pytest.mark.real
 def test_real_masks_agree_with_the_course_folders(real_folder, real_import):
-    pairs = [(folder.read_mask(file), folder.read_mask(real_folder / file.relative_to(real_import)))
+    pairs = [(masks.read_mask(file), masks.read_mask(real_folder / file.relative_to(real_import)))
              for file in real_import.rglob("*.png")]
     agreement = np.array([metrics.dice(ours, theirs) for ours, theirs in pairs])
     assert len(agreement) == 96 and agreement.mean() >= 0.97 and agreement.min() >= 0.85
@@ -80,7 +80,7 @@ def test_masks_come_back_from_their_outlines(release, tmp_path):
     sunnybrook.write(release, tmp_path / "out", quiet=True)
     for mask in (tmp_path / "out").rglob("*.png"):
         radius = samples.DISCS[1 if "ED" in mask.name else 8]
-        assert metrics.dice(folder.read_mask(mask), samples.picture(radius=radius)[1]) > 0.98
+        assert metrics.dice(masks.read_mask(mask), samples.picture(radius=radius)[1]) > 0.98
 
 
 def test_every_fifth_patient_is_for_the_test():

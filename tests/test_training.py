@@ -234,7 +234,7 @@ def test_slices_of_another_size_are_refused(run, phantom_folder):
 def test_precision_follows_the_machine_and_can_be_forced(monkeypatch):
     monkeypatch.setenv("LVLAB_PRECISION", "float32")
     assert choose_precision("auto") == "float32" and choose_precision("bfloat16") == "bfloat16"
-    monkeypatch.setattr("lvlab.backend.bfloat16_features", lambda: [])
+    monkeypatch.setattr("lvlab.backend.cpu_features", lambda names: [])
     monkeypatch.setattr("lvlab.backend.has_gpu", lambda: False)
     monkeypatch.setenv("LVLAB_PRECISION", "auto")
     assert choose_precision("auto") == "float32"

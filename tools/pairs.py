@@ -1,8 +1,9 @@
 """Check that every notebook agrees with its .py, was executed in order, and keeps the course's rhythm.
 
-    python -m tools.pairs [FOLDER]
+    python -m tools.pairs [FOLDER | --edited]
 
-Prints one line per problem and exits 1; contents are compared, never time stamps.
+Prints one line per problem and exits 1; contents are compared, never time stamps. With --edited it only tells
+notebooks that were changed after their .py, whose change `make notebooks` would lose.
 """
 
 import json
@@ -16,6 +17,7 @@ import numpy as np
 from lvlab.store.files import PROJECT
 
 REMEDY = "run: make notebooks"
+KEEP = "to keep the notebook's text: jupytext --to py:percent NOTEBOOK"
 MOST_CELLS, MOST_LINES, MEDIAN_LINES, USUAL_LINES = 40, 25, 6, 15
 PRIVATE_PATH = re.compile(r"(?<![\w.])/(?:home|work|tmp|root|Users|mnt)/")
 
@@ -36,7 +38,7 @@ def _problems(stem):
     try:
         cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     except (ValueError, KeyError, TypeError):
-        return [f"{notebook.name} is not a notebook; delete it and {REMEDY}"]
+        return [f"{notebook.name} is not a notebook; restore it from git, or move it away and {REMEDY}"]
     code = [cell for cell in cells if cell["cell_type"] == "code" and "".join(cell["source"]).strip()]
     return [*agreement(script, notebook), *execution(code), *outputs(code), *rhythm(code)]
 
@@ -52,7 +54,7 @@ def agreement(script, notebook):
     if expected != found:
         line = next((i for i, pair in enumerate(zip(expected, found, strict=False), 1) if pair[0] != pair[1]),
                     min(len(expected), len(found)) + 1)
-        yield f"{script.name} and {notebook.name} differ from line {line} of the .py on; {REMEDY}"
+        yield f"{script.name} and {notebook.name} differ from line {line} of the .py on; {REMEDY}, or {KEEP}"
 
 
 def execution(code):
@@ -92,7 +94,20 @@ def rhythm(code):
             yield f"the {name} of the code cells' lines is {np.percentile(lengths, share):g}; at most {most}"
 
 
+def edited(folder):
+    """Return one line for each notebook that was changed after its .py: building it anew would lose the change."""
+    pairs = [(path, path.with_suffix(".py")) for path in sorted(folder.glob("*.ipynb"))]
+    newer = [(path, script) for path, script in pairs
+             if script.is_file() and path.stat().st_mtime > script.stat().st_mtime + 1]
+    return [f"{path.name} was changed after {script.name}: {KEEP}; or touch {script.name}, if the "
+            "change is not wanted" for path, script in newer if list(agreement(script, path))]
+
+
 def main(arguments):
+    if arguments[:1] == ["--edited"]:
+        problems = edited(PROJECT / "notebooks")
+        print("\n".join(problems), end="\n" * bool(problems))
+        return 1 if problems else 0
     folder = Path(arguments[0]) if arguments else PROJECT / "notebooks"
     problems = problems_of(folder)
     print("\n".join(problems) or f"{len(list(folder.glob('*.ipynb')))} notebooks agree with their .py.")

@@ -1,9 +1,9 @@
 """Build the edition for students: the notebooks without solutions and outputs, and a course for nbgrader.
 
-    python -m tools.student [--out build/student]
+    python -m tools.student [--out build/student] [--course build/nbgrader]
 
-Needs the extra `course` (`make student` installs it). `OUT/*.ipynb` is for students; `OUT/nbgrader/` holds
-the same with solutions and points, as `nbgrader generate_assignment` wants it.
+Needs the extra `course` (`make student` installs it). OUT is for students and holds no solution; COURSE is for
+instructors: the same with solutions and points, as `nbgrader generate_assignment` wants it.
 """
 
 import argparse
@@ -55,12 +55,13 @@ def for_students(notebook):
     return notebook
 
 
-def build(out, notebooks=PROJECT / "notebooks"):
-    """Write the students' notebooks and the nbgrader course into a folder."""
-    out = Path(out)
-    source = out / "nbgrader" / "source" / "lvlab"
-    source.mkdir(parents=True, exist_ok=True)
-    (out / "nbgrader" / "nbgrader_config.py").write_text(CONFIG, encoding="utf-8")
+def build(out, course, notebooks=PROJECT / "notebooks"):
+    """Write the students' notebooks into one folder, the nbgrader course, with solutions, into another."""
+    out, course = Path(out), Path(course)
+    source = course / "source" / "lvlab"
+    for folder in (out, source):
+        folder.mkdir(parents=True, exist_ok=True)
+    (course / "nbgrader_config.py").write_text(CONFIG, encoding="utf-8")
     for name in NOTEBOOKS:
         if (notebooks / f"{name}.ipynb").exists():
             notebook = with_points(nbformat.read(notebooks / f"{name}.ipynb", 4))
@@ -72,8 +73,10 @@ def build(out, notebooks=PROJECT / "notebooks"):
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m tools.student", description=__doc__.split("\n")[0])
     parser.add_argument("--out", default="build/student")
-    out = build(parser.parse_args(arguments).out)
-    print(f"{out}: {len(list(out.glob('*.ipynb')))} notebooks for students; {out}/nbgrader: the course for nbgrader")
+    parser.add_argument("--course", default="build/nbgrader")
+    args = parser.parse_args(arguments)
+    out = build(args.out, args.course)
+    print(f"{out}: {len(list(out.glob('*.ipynb')))} notebooks for students; {args.course}: the course for nbgrader")
 
 
 if __name__ == "__main__":

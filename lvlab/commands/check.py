@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pydicom
-from scipy.ndimage import binary_erosion
 from tqdm.auto import tqdm
 
 from lvlab.errors import CourseError
 from lvlab.slices import SIZE, centre_crop
-from lvlab.store import dicom, folder, png
+from lvlab.store import dicom, folder, masks
 from lvlab.store.dicom import size_of
-from lvlab.store.files import shorten
+from lvlab.store.files import shorten, walk
+from lvlab.store.folder import NAME_PATTERN
 
 NOTHING = "Nothing to put right."
+TEXTS = (".txt", ".md", ".csv", ".json", ".pdf", ".html", ".rst")  # beside a course's data, and no data
 #: Beside all names (PN): what DICOM PS3.15 (table E.1-1) has blanked or replaced and what says who somebody is.
 PERSONAL = ("PatientID", "PatientBirthDate", "PatientBirthTime", "PatientAddress", "PatientTelephoneNumbers",
             "OtherPatientIDs", "InstitutionName", "InstitutionAddress", "InstitutionalDepartmentName",
@@ -72,14 +72,22 @@ class Pair:
 def audit(path):
     """Audit a course folder: return an Audit. Raises CourseError where there is no course folder."""
     path = folder.need_folder(path)
-    found, pairs, counts = defaultdict(list), {}, {}
-    for part in (part for part in ("training", "test") if (path / part).is_dir()):
-        images, masks, problems = folder.list_pairs(path, part)
-        for problem in problems:
+    found, pairs, counts, seen = defaultdict(list), {}, {}, set()
+    for part in ("training", "test"):
+        place = folder.part_folder(path, part)
+        if place is None:
+            continue
+        files = folder.list_files(path, part)
+        for problem in files.problems:
             found["error", problem.what, problem.remedy].append(problem.path.relative_to(path))
-        counts[part] = f"  {part}: {len(images)} images, {len(masks)} masks"
-        pairs[part] = list(_read_pairs(path, part, images, masks, found))
-    known = folder.pseudonyms([pair.image for own in pairs.values() for pair in own])
+        for file in files.others:
+            found["warning", "is neither image nor mask and is not read", "see that nothing is missing"].append(
+                file.relative_to(path))
+        counts[part] = f"  {place.name}: {len(files.images)} images, {len(files.masks)} masks"
+        pairs[part] = list(_read_pairs(path, part, files.images, files.masks, found))
+        seen.update(walk(place))
+    images = [pair.image for own in pairs.values() for pair in own]
+    known = folder.pseudonyms(images)
     lines = [path.resolve().name]
     for part, own in pairs.items():
         lines += [counts[part], *_description(own, known)]
@@ -88,16 +96,22 @@ def audit(path):
         for pair in own:
             _judge(pair, found)
     _compare([pair for own in pairs.values() for pair in own], known, found)
+    if tags := {key.partition(":")[0] for own in folder.evidence_of(images) for key in own}:
+        lines.append(f"  slices of one patient share: {', '.join(sorted(tags, key=str.lower))}")
+    for file in sorted(set(walk(path)) - seen):
+        if file.suffix.lower() not in TEXTS and not folder.LITTER.match(file.name):
+            found["warning", "lies outside of training/ and test/ and is not read",
+                  "move it there, if it belongs to the course"].append(file.relative_to(path))
     findings = [Finding(level, what, tuple(files), remedy) for (level, what, remedy), files in found.items()]
     return Audit(lines, sorted(findings, key=lambda finding: finding.level))
 
 
-def _read_pairs(path, part, images, masks, found):
+def _read_pairs(path, part, images, drawn, found):
     """Yield the readable Pairs of a part; the others go to `found`."""
-    for name in tqdm(sorted(images.keys() & masks.keys()), desc=f"check {part}", unit="pair", delay=2, leave=False):
-        label, mask_label = (file.relative_to(path) for file in (images[name], masks[name]))
+    for name in tqdm(sorted(images.keys() & drawn.keys()), desc=f"check {part}", unit="pair", delay=2, leave=False):
+        label, mask_label = (file.relative_to(path) for file in (images[name], drawn[name]))
         read = []
-        for reader, file in ((dicom.read_dicom, images[name]), (png.read_labels, masks[name])):
+        for reader, file in ((dicom.read_dicom, images[name]), (masks.read_labels, drawn[name])):
             try:
                 read.append(reader(file))
             except CourseError as error:
@@ -116,7 +130,7 @@ def _description(pairs, known):
     """Yield the lines that tell what a part's readable pairs are like."""
     if not pairs:
         return
-    patients, phases = (Counter(known[pair.image.path][k] for pair in pairs) for k in (0, 1))
+    patients, phases = (Counter(known[pair.image.path, pair.image.frame][k] for pair in pairs) for k in (0, 1))
     named = [f"{patient or 'unknown'} ({count})" for patient, count in patients.items()]
     yield f"    {_count(len(patients), 'patient')}: {shorten(named, 6)}"
     sizes = sorted({size_of(pair.values) for pair in pairs})
@@ -142,8 +156,10 @@ def _judge(pair, found):
         found["warning", what, remedy].append(label)
 
     inside, pixels = pair.values > 0, pair.image.pixels
-    if pixels.max() == pixels.min():
+    if np.unique(pixels[np.isfinite(pixels)]).size < 2:
         warn("image has one grey value only", "export it again, or take the pair out of the folder")
+    elif folder.is_blank(centre_crop(pixels)[0]):
+        warn("image has no contrast in its crop", "its prediction stays empty: centre the heart, or take the pair out")
     if min(pixels.shape) < SIZE:
         warn(f"image is smaller than the {SIZE} × {SIZE} crop", "it will be padded; nothing to do if that is right")
     if not pair.image.row_spacing_mm > 0:
@@ -158,21 +174,12 @@ def _judge(pair, found):
             warn(f"mask reaches outside the central {SIZE} × {SIZE} crop",
                  "what lies outside is not learnt: centre the heart, or accept it",
                  f"{pair.mask_label} ({max(cut, 0.01):.0%} cut off)")
-    kind = kind_of(pair.values)
-    if kind:
-        warn(*kind, pair.mask_label)
+    for what, remedy in masks.oddities(pair.values):
+        warn(what, remedy, pair.mask_label)
+    if pair.image.kind != "MR":
+        warn(f"is no MR image but {folder.article(pair.image.kind)}", "see that it belongs here")
     for tag in pair.tags:
         warn(f"tag {tag} may identify a person", "blank it before you share the files (data/README.md says how)")
-
-
-def kind_of(values):
-    """Return (what, remedy) of a mask with several values above 0: labels if few and 3 × 3 wide, else soft edges."""
-    above = np.unique(values[values > 0])
-    if len(above) < 2:
-        return None
-    if len(above) <= 8 and sum(binary_erosion(values == value, np.ones((3, 3))).any() for value in above) > 1:
-        return "mask has several labels", "all count as cavity: keep the left ventricle's cavity only"
-    return "mask has soft edges", "every pixel above 0 counts as inside: threshold it at half, if it looks too wide"
 
 
 def identifying_tags(path):
@@ -184,7 +191,7 @@ def identifying_tags(path):
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        dataset = pydicom.dcmread(path, stop_before_pixels=True)
+        dataset = dicom.open_dataset(path, stop_before_pixels=True)
         try:
             tags = [element.keyword or str(element.tag) for element in dataset.iterall()
                     if _identifies(element, dataset, Path(path).stem.lower())]
@@ -209,18 +216,23 @@ def _identifies(element, dataset, stem):
 
 def _compare(pairs, known, found):
     """Add what only the whole folder tells: patients and images on both sides, images twice."""
-    sides, copies = defaultdict(set), defaultdict(list)
+    sides, copies, names = defaultdict(set), defaultdict(list), defaultdict(set)
     for pair in pairs:
-        sides[known[pair.image.path][0]].add(pair.part)
+        patient = known[pair.image.path, pair.image.frame][0]
+        sides[patient].add(pair.part)
+        names[patient].update(match["patient"] for match in [NAME_PATTERN.match(Path(pair.label).stem)] if match)
         copies[size_of(pair.values), hashlib.sha256(pair.image.pixels.tobytes()).digest()].append(pair)
     for patient in sorted(patient for patient, parts in sides.items() if patient and len(parts) > 1):
         found["warning", "patient is in training and in test", "keep each patient on one side, or scores will be "
               "too good to be true"].append(patient)
+    for several in (sorted(own) for own in names.values() if len(own) > 1):
+        found["warning", "several names share a PatientID or study and count as one patient",
+              "see that each file carries the tags of its own patient"].append(" = ".join(several))
     for same in (same for same in copies.values() if len(same) > 1):
         across = len({pair.part for pair in same}) > 1
         what = "image is in training and in test" if across else "image is there twice"
         found["warning", what, "keep one of the two"].append(" = ".join(pair.label for pair in same))
-    unknown = [pair.label for pair in pairs if not known[pair.image.path][0]]
+    unknown = [pair.label for pair in pairs if not known[pair.image.path, pair.image.frame][0]]
     if unknown:
         found["warning", "patient is unknown", "name the files PATIENT_sLEVEL_PHASE_imNNNN, else slices of one patient "
               "may land on both sides"] += unknown

@@ -1,10 +1,12 @@
 """`lvlab doctor`: what a bug report needs, ready to paste."""
 
+import json
 import os
 import platform
 import sys
+from pathlib import Path
 
-from lvlab.backend import bfloat16_features, choose_precision, cpu_features, has_gpu, quietly
+from lvlab.backend import BFLOAT16, choose_precision, cpu_features, has_gpu, quietly
 from lvlab.errors import CourseError
 from lvlab.store import folder
 from lvlab.store.runs import WEIGHTS, versions
@@ -19,10 +21,23 @@ def diagnose():
     lines += [f"system {platform.platform()}", f"interpreter {sys.executable}", f"cpus {os.cpu_count()}",
               f"cpu features: {' '.join(cpu_features()) or 'unknown'}"
               f"; ONEDNN_MAX_CPU_ISA: {os.environ.get('ONEDNN_MAX_CPU_ISA', 'not set')}",
-              f"bfloat16 in hardware: {' '.join(bfloat16_features()) or 'no'}", f"gpu: {gpu}",
-              f"precision chosen: {choose_precision()}", f"kernel python3: {_kernel()}", f"weights: {_weights()}",
-              f"data: {_data()}"]
+              f"bfloat16 in hardware: {' '.join(cpu_features(BFLOAT16)) or 'no'}", f"gpu: {gpu}",
+              f"precision chosen: {choose_precision()}", f"keras.json: {_keras_settings()}",
+              f"kernel python3: {_kernel()}", f"weights: {_weights()}", f"data: {_data()}"]
     return "\n".join(lines)
+
+
+def _keras_settings():
+    """Return what a keras.json in the home folder would change, were it asked."""
+    usual = json.loads((Path(os.environ["KERAS_HOME"]) / "keras.json").read_text())
+    try:
+        found = dict(json.loads((Path(os.path.expanduser("~")) / ".keras" / "keras.json").read_text()))
+    except OSError:
+        return "none"
+    except (ValueError, TypeError):
+        return "damaged; lvlab uses Keras' defaults"
+    other = [name for name in usual if found.get(name, usual[name]) != usual[name]]
+    return f"{', '.join(other)} differ; lvlab uses Keras' defaults" if other else "Keras' defaults"
 
 
 def _kernel():
@@ -45,7 +60,7 @@ def _weights():
 def _data():
     try:
         course = folder.load(folder.course_folder())
-    except CourseError as error:
+    except (CourseError, OSError) as error:
         return str(error)
     parts = [f"{name} {len(part)} slices {part.fingerprint()}"
              for name, part in (("training", course.training), ("test", course.test)) if part is not None]

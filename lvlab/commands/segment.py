@@ -2,43 +2,36 @@
 
 import logging
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
-import pydicom
 from tqdm.auto import tqdm
 
 from lvlab import evaluation
 from lvlab.errors import CourseError
 from lvlab.slices import uncrop
-from lvlab.store import folder
-from lvlab.store.dicom import IMAGE_ENDINGS
-from lvlab.store.files import find, refuse_full, walk, whole_folder
-from lvlab.store.png import write_mask
+from lvlab.store import dicom, folder
+from lvlab.store.files import find, refuse_full, shorten, walk, whole_folder
+from lvlab.store.masks import write_mask
 
 notes = logging.getLogger(__name__)
-DICOM_MARK = slice(128, 132)
+WITH_PICTURE = ("MR", "screenshot", "localiser")
 
 
 def gather(paths):
     """Return [(DICOM file, relative output path)] of files and folders, folders searched deeply.
 
-    Inside folders a file counts as DICOM by its ending or by the letters DICM after its preamble; a
-    disc's table of contents (DICOMDIR) does not.
+    Inside folders a file counts as DICOM by its ending or its first bytes. What holds no picture (reports,
+    segmentations) and what is no MR image is left out and said. A DICOMDIR stands for its folder.
     """
     found = []
     for path in map(find, paths):
+        path = path.parent if path.name.upper() == "DICOMDIR" and path.is_file() else path
         if path.is_dir():
-            every = [file for file in walk(path) if is_dicom(file)]
-            inside = [file for file in every if _holds_image(file)]
-            if len(inside) < len(every):
-                notes.warning("Note: %d of %d DICOM files hold no image; left out.",
-                              len(every) - len(inside), len(every))
+            inside = _images([file for file in walk(path) if dicom.is_dicom(file)], path)
             found += [(file, _target(file.relative_to(path))) for file in inside]
-            if not inside:
-                raise CourseError(f"{path}: holds no DICOM image; name the folder that does")
         elif path.is_file():
-            found.append((path, _target(Path(path.name))))
+            found += [(file, _target(Path(file.name))) for file in _images([path], path)]
         else:
             raise CourseError(f"{path}: no such file or folder; name DICOM files or folders of them")
     twice = [target for target, count in Counter(target for _, target in found).items() if count > 1]
@@ -48,39 +41,57 @@ def gather(paths):
 
 
 def _target(path):
-    """Return the mask's name; digits after a dot, as in 1.2.840.3, are part of a name."""
-    stem = path.stem if path.suffix.lower() in IMAGE_ENDINGS else path.name
-    return path.with_name(f"{stem}.png")
+    """Return the mask's name."""
+    return path.with_name(f"{dicom.stem_of(path)}.png")
 
 
-def is_dicom(path):
-    """Tell a DICOM file by its ending or by its mark."""
-    if path.suffix.lower() in IMAGE_ENDINGS:
-        return True
-    with open(path, "rb") as file:
-        return file.read(132)[DICOM_MARK] == b"DICM" and path.name.upper() != "DICOMDIR"
+def _images(files, path):
+    """Return the files that hold an MR image, and note what the others are; raise where none does."""
+    kinds = defaultdict(list)
+    for file in files:
+        kinds[_kind(file)].append(file)
+    inside = sorted(file for kind in WITH_PICTURE for file in kinds[kind])
+    other = {kind: own for kind, own in kinds.items() if kind not in WITH_PICTURE}
+    said = "; ".join(f"{kind} ({len(own)}): {shorten([file.name for file in own])}" for kind, own in other.items())
+    if not inside:
+        said = ", ".join(f"{kind} ({len(own)})" for kind, own in other.items())
+        what = f"holds no MR image but {said}" if said else "holds no DICOM image"
+        raise CourseError(f"{path}: {what}; name the {'folder' if path.is_dir() else 'file'} that does")
+    if said:
+        notes.warning("Note: %d of %d DICOM files hold no MR image; left out: %s.", len(files) - len(inside),
+                      len(files), said)
+    return inside
 
 
-def _holds_image(path):
-    """Tell whether a DICOM file describes an image; reports and the like do not. Damaged files count as images."""
+def _kind(file):
+    """Return what a DICOM file shows, see `dicom.kind_of`; a damaged one counts as MR and is told where it is read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            header = pydicom.dcmread(path, specific_tags=["Rows", "SOPClassUID"], stop_before_pixels=True)
-    except Exception:  # told where the file is read
-        return True
-    return "Rows" in header or "SOPClassUID" not in header
+            header = dicom.open_dataset(file, stop_before_pixels=True)
+            kind = dicom.kind_of(header) if "Rows" in header or "SOPClassUID" not in header else ""
+            return kind or f"{dicom.modality_of(header)} without a picture".strip()
+    except Exception:  # pydicom raises nearly every kind on damaged bytes
+        return "MR"
 
 
 def write_masks(run, files, out, quiet=False):
-    """Segment each file and write its mask, 0/255, in the original frame, all or none; return how many."""
+    """Segment each file and write its masks, 0/255, in the original frame, all or none; return how many.
+
+    A file of several frames, such as a cine, gives one mask a frame: NAME_f0001.png …
+    """
     refuse_full(out)
-    slices = folder.load_images([file for file, _ in files])
+    images, targets = [], []
+    for file, target in files:
+        frames = dicom.read_frames(file)
+        images += frames
+        targets += [target] if len(frames) == 1 else [
+            target.with_name(f"{target.stem}_f{number:04d}.png") for number in range(1, len(frames) + 1)]
+    slices = folder.slice_set(images)
     masks = evaluation.segment(run, slices)
     with whole_folder(out) as written:
-        for mask, crop, (_, target) in tqdm(list(zip(masks[..., 0], slices.table.crop, files, strict=True)),
-                                            unit="slice", disable=quiet, delay=2):
+        for mask, crop, target in tqdm(list(zip(masks[..., 0], slices.table.crop, targets, strict=True)),
+                                       unit="slice", disable=quiet, delay=2):
             top, left, rows, cols = crop
-            frame = uncrop(mask > 0, (top, left), (rows, cols))
-            write_mask(written / target, frame)
-    return len(files)
+            write_mask(written / target, uncrop(mask > 0, (top, left), (rows, cols)))
+    return len(targets)

@@ -2,7 +2,8 @@
 
 Radau et al. 2009, hdl.handle.net/10380/3070; CC0. `SCD_IMAGES_0N/PATIENT/CINESAX_K/IM-K-NNNN.dcm` are
 the images, `SCD_ManualContours/CASE/contours-manual/IRCCI-expert/IM-0001-NNNN-icontour-manual.txt`
-the endocardial contours, and `scd_patientdata.csv` says which CASE is which PATIENT.
+the endocardial contours, and `scd_patientdata.csv` says which CASE is which PATIENT. In the layout of the
+2009 challenge the images are `challenge_training/CASE/IM-K-NNNN.dcm`, and no table is needed.
 
 The half-pixel convention. A contour is a list of x y in pixels, and the release does not say where the
 first pixel's centre lies. Measured on four patients (see docs/measurements.md), the edge of the blood sits
@@ -12,6 +13,7 @@ Taken is (0.5, 0.5), which stays closer to the masks that others draw at (0, 0):
 these is 0.975, the smallest 0.923. `slices.filled` then draws them, its first centre being (0, 0).
 """
 
+import codecs
 import contextlib
 import csv
 import io
@@ -31,7 +33,7 @@ from lvlab.errors import CourseError
 from lvlab.slices import filled
 from lvlab.store.dicom import read_dicom
 from lvlab.store.files import find, refuse_full, shorten, walk, whole_folder
-from lvlab.store.png import write_mask
+from lvlab.store.masks import write_mask
 
 SITE = "https://www.cardiacatlas.org/sunnybrook-cardiac-data/"
 FIRST_CENTRE = 0.5
@@ -40,7 +42,7 @@ LARGEST_FILE = 64 * 2**20
 PACKED = (".zip", ".gz", ".tgz", ".tar", ".7z", ".rar")
 CASE = re.compile(r"SC-(HF-I|HF-NI|HYP|N)-(\d+)$", re.IGNORECASE)
 CONTOUR = re.compile(r"IM-\d+-(\d+)-([io])contour-manual\.txt$", re.IGNORECASE)
-IMAGE = re.compile(r"IM-\d+-(\d+)\.dcm$", re.IGNORECASE)
+IMAGE = re.compile(r"(IM-\d+)-(\d+)\.dcm$", re.IGNORECASE)
 SERIES = re.compile(r"(^|/)[a-z0-9][a-z0-9-]*/CINESAX[^/]*$", re.IGNORECASE)
 
 
@@ -132,7 +134,9 @@ def read_release(release, stack):
         if (match := CONTOUR.match(name)) and case:
             contours[case].setdefault((int(match[1]), match[2].lower()), item)
         elif (match := IMAGE.match(name)) and SERIES.search("/".join(folders)):
-            images[folders[-2].upper()][folders[-1]].setdefault(int(match[1]), item)
+            images[folders[-2].upper()][folders[-1]].setdefault(int(match[2]), item)
+        elif match and folders and CASE.match(folders[-1]):
+            images[canonical(folders[-1])][match[1]].setdefault(int(match[2]), item)
         elif name.lower() == "scd_patientdata.csv":
             table = table or item
     for what, found in (("image (SCD_IMAGES_01 …)", images), ("contour (SCD_ManualContours)", contours)):
@@ -140,6 +144,8 @@ def read_release(release, stack):
             packed = [item.path.name for item in items if item.path.suffix.lower() in PACKED]
             remedy = f"unpack {packed[0]} first" if packed else f"download it from {SITE}"
             raise CourseError(f"{release}: holds no Sunnybrook {what}; {remedy}")
+    if table is None and contours.keys() & images.keys():
+        return images, contours, {}
     if table is None:
         raise CourseError(f"{release / 'scd_patientdata.csv'}: is missing; it tells which contours belong to which "
                           f"images: download it from {SITE}")
@@ -167,10 +173,11 @@ def canonical(case):
 
 
 def _patients_by_case(table):
-    text = table.read().decode("utf-8-sig", errors="replace")
+    lines = _text(table.read()).splitlines()
+    delimiter = max(",;\t", key=lines[0].count) if lines else ","
     try:
         rows = [{str(key).strip().lower(): str(value).strip() for key, value in row.items()}
-                for row in csv.DictReader(text.splitlines())]
+                for row in csv.DictReader(lines, delimiter=delimiter)]
     except csv.Error:
         rows = []
     names = {canonical(row["originalid"]): row["patientid"].upper() for row in rows
@@ -178,6 +185,12 @@ def _patients_by_case(table):
     if not names:
         raise CourseError(f"{table.path}: has no columns PatientID and OriginalID; download it again from {SITE}")
     return names
+
+
+def _text(content):
+    """Return bytes as text, whichever of the usual marks of an encoding they begin with."""
+    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if utf16 else "utf-8-sig", errors="replace")
 
 
 def _patient_of(wanted, images, names):
@@ -232,21 +245,33 @@ def _frames_a_level(dicom):
 
 
 def contour_points(contour, shape):
-    """Return a contour's points (n, 2) as x, y in pixels; raise CourseError where it is damaged."""
+    """Return a contour's points (n, 2) as x, y in pixels; raise CourseError where it is damaged.
+
+    Numbers may be parted by spaces, commas or semicolons and have decimal commas; a head line and a third column
+    are passed over.
+    """
     points = []
-    for line_number, line in enumerate(contour.read().decode("ascii", errors="replace").splitlines(), start=1):
-        if line.strip():
+    for line_number, line in enumerate(_text(contour.read()).splitlines(), start=1):
+        if line.strip() and not (line_number == 1 and re.search("[A-Za-z]", line)):
             try:
-                x, y = map(float, line.split())
+                points.append(_two_numbers(line))
             except ValueError as error:
                 raise CourseError(f"{contour.path}: line {line_number} is not two numbers; draw it again") from error
-            points.append((x, y))
     points = np.array(points).reshape(-1, 2)
     if len(np.unique(points, axis=0)) < 3:
         raise CourseError(f"{contour.path}: has fewer than 3 different points; download it again")
     if not ((points >= 0) & (points <= shape[::-1])).all():  # false for NaN, too
         raise CourseError(f"{contour.path}: has points outside its {shape[0]} × {shape[1]} image; download it again")
     return points
+
+
+def _two_numbers(line):
+    parts = re.split(r"[;\s]+|,\s+", line.strip(" \t,;"))
+    parts = parts[0].split(",") if len(parts) == 1 else parts
+    x, y, *_ = [float(part.replace(",", ".")) for part in parts]
+    if len(parts) > 3:
+        raise ValueError("more than three columns")
+    return x, y
 
 
 def phases(frames):

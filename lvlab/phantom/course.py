@@ -14,7 +14,7 @@ from lvlab.phantom.drawing import render, smooth_field
 from lvlab.phantom.scanner import acquire, sample_scanner
 from lvlab.slices import COLUMNS, SliceSet, normalise
 from lvlab.store.files import whole_folder
-from lvlab.store.png import write_mask
+from lvlab.store.masks import write_mask
 
 LEVELS, FRAME, FRAMES, SYSTOLE_FRAME = 5, 192, 20, 8
 # Spawn keys that keep the patients of the course folder and of the stream apart, whatever the seeds.

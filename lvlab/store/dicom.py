@@ -1,5 +1,8 @@
-"""DICOM files: one readable frame each, and what its tags tell."""
+"""DICOM files: what is one, its readable frames, and what their tags tell."""
 
+import gzip
+import io
+import re
 import textwrap
 import warnings
 from dataclasses import dataclass, field
@@ -9,107 +12,283 @@ import numpy as np
 import pydicom
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import apply_color_lut, apply_rescale, get_decoder
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGExtended12Bit
 
 from lvlab.errors import CourseError
 
 IMAGE_ENDINGS = (".dcm", ".dicom", ".ima")
-MOST_PIXELS = 2**24
-CODEC_HELP = ("its compressed pixels need a decoder: pip install 'lvlab[codecs]' for JPEG 2000, and for "
-              "JPEG and JPEG-LS also pip install pylibjpeg-libjpeg (GPL-3)")
+ENDINGS = tuple(ending + packed for ending in IMAGE_ENDINGS for packed in ("", ".gz"))
+MOST_PIXELS, MOST_BYTES = 2**24, 2**30  # of a frame; of a file, unpacked
+CODEC_HELP = ("they need a decoder: pip install 'lvlab[codecs]' for JPEG 2000, and for JPEG and JPEG-LS also "
+              "pip install pylibjpeg-libjpeg (GPL-3)")
+# SOP classes (PS3.4, annex B): MR images, enhanced ones, and what is made of them; then all of one family.
+ROOT = "1.2.840.10008.5.1.4.1.1."
+MR_CLASSES = tuple(ROOT + number for number in ("4", "4.1", "4.3", "4.4"))
+SCREENSHOT = re.compile(re.escape(ROOT) + r"7(\.|$)")
+NO_PICTURE = re.compile(re.escape(ROOT) + r"(4\.2|66|88|11|481|104|9|30|67|68)(\.|$)")
+NO_PICTURES = ("SEG", "SR", "PR", "KO", "REG", "FID", "DOC", "PLAN", "RWV", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD")
+# From base to apex: to the left, forward and down, in DICOM's axes (left, back, up; PS3.3, C.7.6.2).
+TO_APEX = (1, -1, -1)
+OF_PYTHON = re.compile(r"NoneType|attribute|\bobject\b|argument|unpack|subscript|iterable|index|0x|\b(int|str)\b|'\w+'")
+OTHER_FILES = {b"PK\3\4": "a zip: unpack it first", b"\x89PNG": "a PNG image", b"\xff\xd8\xff": "a JPEG image",
+               b"%PDF": "a PDF document", b"\x89HDF": "an HDF5 file", b"GIF8": "a GIF image", b"BM": "a BMP image",
+               b"II*\0": "a TIFF image", b"MM\0*": "a TIFF image", b"<!": "a web page, perhaps of a log-in",
+               b"<h": "a web page, perhaps of a log-in", b"Rar!": "an archive: unpack it first",
+               b"7z\xbc\xaf": "an archive: unpack it first"}
 
 
 @dataclass(frozen=True)
 class DicomSlice:
-    """One DICOM frame: `pixels` float32 (h, w), brighter is brighter, and what its tags tell (mm, or NaN)."""
+    """One frame: `pixels` float32 (h, w), brighter is brighter, NaN where nothing was measured (padding).
+
+    Lengths are in mm, NaN where the tags do not tell. `evidence` is what all slices of one patient share, as
+    "TAG:value"; it groups and is never shown. `kind` is "MR", or what it is instead, such as "CT" or "screenshot".
+    """
 
     path: Path
     pixels: np.ndarray
     row_spacing_mm: float
     col_spacing_mm: float
     slice_thickness_mm: float
-    patient_key: str = field(default="", repr=False)
+    evidence: tuple = field(default=(), repr=False)
     position_mm: float = float("nan")
+    normal: tuple = ()
+    kind: str = "MR"
+    frame: int = 0
+
+
+def stem_of(path):
+    """Return a file's name without the ending of a DICOM image; digits after a dot, as in 1.2.840.3, are no ending."""
+    name = Path(path).name
+    ending = next((ending for ending in ENDINGS[::-1] if name.lower().endswith(ending)), "")
+    return name[:len(name) - len(ending)] or name
+
+
+def is_dicom(path):
+    """Tell a DICOM file by its ending, by the letters DICM, or by a bare data set's first element."""
+    if path.name.lower().endswith(ENDINGS):
+        return True
+    if path.name.upper() == "DICOMDIR":
+        return False
+    with open(path, "rb") as file:
+        start = file.read(132)
+    return start[128:] == b"DICM" or _is_bare(start)
+
+
+def _is_bare(start):
+    """Tell a data set without preamble: its first element is of group 2 or 8, and short."""
+    explicit = start[4:6].isalpha() and start[4:6].isupper()
+    length = int.from_bytes(start[6:8] if explicit else start[4:8], "little")
+    return start[:2] in (b"\x02\0", b"\x08\0") and len(start) > 8 and start[3:4] in (b"\0", b"\x01") and length < 1024
+
+
+def what_is(path):
+    """Return in words what a file that is no DICOM seems to be, "" where its first bytes do not tell."""
+    name = Path(path).name.lower()
+    if name.endswith((".nii", ".nii.gz")):
+        return "a NIfTI file"
+    with open(path, "rb") as file:
+        start = file.read(16)
+    if not start:
+        return "empty"
+    return next((words for mark, words in OTHER_FILES.items() if start.startswith(mark)), "")
 
 
 def read_dicom(path, file=None):
     """Read one single-frame DICOM image, from the open binary `file` where one is given.
 
-    Rescale slope and intercept are applied, MONOCHROME1 is inverted once, colour becomes its mean.
+    Rescale slope and intercept are applied, MONOCHROME1 is inverted once, colour becomes its mean, padding NaN.
     Raises CourseError naming the file and the remedy for anything that is not one readable frame.
     """
+    return read_frames(path, file, most=1)[0]
+
+
+def read_frames(path, file=None, most=10_000):
+    """Read every frame of a DICOM image, in order; see `read_dicom`."""
     path = Path(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _read_dicom(path, file)
+            return _read_frames(path, open_dataset(path, file), most)
     except CourseError:
         raise
     except InvalidDicomError as error:
-        raise CourseError(f"{path}: is not a DICOM file; export it again as DICOM") from error
+        found = what_is(path) if file is None else ""
+        found = f" (it is {found})" if found else ""
+        raise CourseError(f"{path}: is not a DICOM file{found}; export it again as DICOM") from error
     except Exception as error:  # pydicom and its decoders raise nearly every kind on damaged bytes
-        raise CourseError(f"{path}: cannot be read as DICOM ({shortened(error)}); export it again") from error
+        raise CourseError(f"{path}: cannot be read as DICOM{in_brackets(error)}; export it again") from error
 
 
-def _read_dicom(path, file):
-    dataset = pydicom.dcmread(file or path)
-    for tag in ("NumberOfFrames", "RescaleSlope", "RescaleIntercept"):
-        if tag in dataset and dataset[tag].value in (None, ""):
-            del dataset[tag]
+def open_dataset(path, file=None, **options):
+    """Return a file's pydicom Dataset, empty elements left out; gzip and bare data sets are read, too."""
+    if file is None and Path(path).suffix.lower() == ".gz":
+        with gzip.open(path) as packed:
+            file = io.BytesIO(packed.read(MOST_BYTES))
+    try:
+        dataset = pydicom.dcmread(file or path, **options)
+    except InvalidDicomError:
+        start = file.getvalue()[:132] if file else Path(path).open("rb").read(132)
+        if not _is_bare(start):
+            raise
+        dataset = pydicom.dcmread(file or path, force=True, **options)
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit = dataset.original_encoding[0]
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+    for tag in [tag for tag in dataset.keys() if _is_empty(dataset, tag)]:
+        del dataset[tag]
+    return dataset
+
+
+def _is_empty(dataset, tag):
+    try:
+        return dataset.get_item(tag).value in (None, b"", "")
+    except Exception:  # a damaged element is told where it is needed
+        return False
+
+
+def _read_frames(path, dataset, most):
+    kind = kind_of(dataset)
+    if not kind:
+        what = modality_of(dataset) or "other data"
+        raise CourseError(f"{path}: holds no image but {what}; take it out of the folder")
     if "PixelData" not in dataset:
         raise CourseError(f"{path}: holds no image (no pixel data); export it again, or take it out of the folder")
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    if frames > 1:
-        raise CourseError(f"{path}: holds {frames} frames; the course needs one frame per file: export it so")
+    count = int(dataset.get("NumberOfFrames") or 1)
+    _refuse_frames(path, count, most)
     if dataset.Rows * dataset.Columns > MOST_PIXELS:
         raise CourseError(f"{path}: is {dataset.Rows} × {dataset.Columns} pixels, no MR slice; export it again")
-    pixels = _decoded(path, dataset)
-    if pixels.ndim != 2 or not np.isfinite(pixels).all():
+    frames = _decoded(path, dataset)
+    _refuse_frames(path, len(frames), most)
+    if frames.ndim != 3 or not frames.size:
+        raise CourseError(f"{path}: its pixels are not a finite 2-D image; export it again")
+    return [_slice(path, dataset, pixels, number, kind) for number, pixels in enumerate(frames)]
+
+
+def _refuse_frames(path, count, most):
+    if count > most:
+        raise CourseError(f"{path}: holds {count} frames; the course needs one frame per file: export it so")
+
+
+def _slice(path, dataset, stored, number, kind):
+    padding = _padding(dataset, stored)
+    pixels = _rescaled(dataset, stored, number)
+    if not np.isfinite(pixels).all():
         raise CourseError(f"{path}: its pixels are not a finite 2-D image; export it again")
     if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
         pixels = pixels.max() + pixels.min() - pixels
-    spacing_mm = _numbers(dataset.get("PixelSpacing"), 2) + _numbers([dataset.get("SliceThickness")], 1)
-    sound_mm = (number if 0 < number < 1000 else float("nan") for number in spacing_mm)
-    return DicomSlice(path, pixels, *sound_mm, _patient_key(dataset), _position(dataset))
+    pixels[padding] = np.nan
+    spacing_mm = _numbers(dataset, "PixelSpacing", 2, number) + _numbers(dataset, "SliceThickness", 1, number)
+    sound_mm = (each if 0 < each < 1000 else float("nan") for each in spacing_mm)
+    axes = _numbers(dataset, "ImageOrientationPatient", 6, number)
+    normal = np.cross(axes[:3], axes[3:])
+    normal = normal if np.dot(normal, TO_APEX) >= 0 else -normal
+    position = float(np.dot(normal, _numbers(dataset, "ImagePositionPatient", 3, number)))
+    return DicomSlice(path, pixels, *sound_mm, _evidence(dataset), position, tuple(normal), kind, number)
 
 
 def _decoded(path, dataset):
-    """Return a frame's pixels as float32, rescaled, colour as its mean."""
+    """Return the stored pixels as an array (frames, h, w), colour as its mean."""
     try:
         pixels = dataset.pixel_array
-    except (NotImplementedError, RuntimeError) as error:
+    except Exception as error:  # pydicom and its decoders raise nearly every kind
         syntax = dataset.file_meta.get("TransferSyntaxUID")
-        if syntax is not None and syntax.is_compressed and not get_decoder(syntax).is_available:
-            raise CourseError(f"{path}: {syntax.name}: {CODEC_HELP}") from error
-        raise
+        if syntax is None or not syntax.is_compressed or not syntax.is_encapsulated:
+            raise
+        if "MPEG" in syntax.name or "HEVC" in syntax.name:
+            remedy = "export its frames as images"
+        else:
+            unknown = not _has_decoder(syntax) or (syntax == JPEGExtended12Bit and dataset.get("BitsStored", 8) > 8)
+            remedy = CODEC_HELP if unknown else "they are damaged, or no decoder here knows them: " \
+                "export it again, uncompressed"
+        raise CourseError(f"{path}: {syntax.name}: its compressed pixels cannot be decoded; {remedy}") from error
     if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
         pixels = apply_color_lut(pixels, dataset)
-    elif pixels.ndim == 3 and dataset.get("SamplesPerPixel") == 1:
-        raise CourseError(f"{path}: holds {len(pixels)} frames; the course needs one frame per file: export it so")
-    pixels = apply_rescale(pixels, dataset).astype(np.float32)
-    return pixels.mean(-1) if pixels.ndim == 3 else pixels
+    if dataset.get("SamplesPerPixel", 1) > 1 or dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
+        pixels = pixels.astype(np.float32).mean(-1)
+    return pixels[None] if pixels.ndim == 2 else pixels
 
 
-def _numbers(value, count):
-    """Return a tag's `count` floats; NaN each where it is missing or no number."""
+def _has_decoder(syntax):
     try:
-        numbers = [float(number) for number in value]
-    except (TypeError, ValueError):
-        numbers = []
-    return numbers if len(numbers) == count else [float("nan")] * count
+        return get_decoder(syntax).is_available
+    except NotImplementedError:
+        return False
 
 
-def _patient_key(dataset):
-    """Return what slices of one patient share; used to group, never shown."""
-    for tag in ("PatientID", "SeriesInstanceUID"):
-        if str(dataset.get(tag) or "").strip():
-            return f"{tag}:{dataset.get(tag)}"
-    return ""
+def _padding(dataset, stored):
+    """Return where the stored pixels (h, w) hold the padding value, or lie between it and its range's limit."""
+    if "PixelPaddingValue" not in dataset or dataset.get("SamplesPerPixel", 1) > 1:
+        return np.zeros(stored.shape, bool)
+    ends = [int(dataset.get(name, dataset.PixelPaddingValue)) for name in ("PixelPaddingValue",
+                                                                           "PixelPaddingRangeLimit")]
+    if dataset.get("PixelRepresentation"):  # written as an unsigned number by mistake, often
+        ends = [end - 2**dataset.BitsAllocated if end >= 2**(dataset.BitsAllocated - 1) else end for end in ends]
+    return (stored >= min(ends)) & (stored <= max(ends))
 
 
-def _position(dataset):
-    """Return the slice's place along its own normal in mm, NaN without geometry."""
-    axes = _numbers(dataset.get("ImageOrientationPatient"), 6)
-    return float(np.dot(np.cross(axes[:3], axes[3:]), _numbers(dataset.get("ImagePositionPatient"), 3)))
+def _rescaled(dataset, stored, number):
+    """Return a frame's pixels as float32, rescaled by its own or the common slope and intercept."""
+    slope, = _numbers(dataset, "RescaleSlope", 1, number)
+    intercept, = _numbers(dataset, "RescaleIntercept", 1, number)
+    if "ModalityLUTSequence" in dataset:
+        return apply_rescale(stored, dataset).astype(np.float32)
+    slope, intercept = (1 if slope != slope else slope), (0 if intercept != intercept else intercept)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return (stored.astype(np.float64) * slope + intercept).astype(np.float32)
+
+
+def _places(dataset, frame):
+    """Yield where a tag may stand: at the top, or in the functional groups of a frame (enhanced images)."""
+    yield dataset
+    own = (dataset.get("PerFrameFunctionalGroupsSequence") or [])[frame:frame + 1]
+    for group in (*own, *(dataset.get("SharedFunctionalGroupsSequence") or [])[:1]):
+        yield from (element.value[0] for element in group if element.VR == "SQ" and element.value)
+
+
+def _numbers(dataset, keyword, count, frame=0):
+    """Return a tag's `count` floats, decimal commas read, too; NaN each where it is missing or no number."""
+    for place in _places(dataset, frame):
+        if keyword in place:
+            try:
+                value = place[keyword].value
+            except Exception:  # pydicom refuses what its VR does not allow
+                value = place.get_item(keyword).value.decode("ascii", "replace")
+            parts = re.split(r"[\\;\s]+", value.strip(" \0")) if isinstance(value, str) else value
+            parts = parts if isinstance(parts, list) or hasattr(parts, "__iter__") else [parts]
+            try:
+                numbers = [float(str(part).replace(",", ".")) for part in parts]
+            except ValueError:
+                continue
+            if len(numbers) == count:
+                return numbers
+    return [float("nan")] * count
+
+
+def kind_of(dataset):
+    """Return "MR", "screenshot", "localiser" or a modality such as "CT"; "" for what holds no picture at all.
+
+    By SOP class and modality; an image that tells neither is taken for MR.
+    """
+    sop_class, modality = str(dataset.get("SOPClassUID") or ""), modality_of(dataset)
+    if NO_PICTURE.match(sop_class) or (modality in NO_PICTURES and sop_class not in MR_CLASSES):
+        return ""
+    if SCREENSHOT.match(sop_class):
+        return "screenshot"
+    if sop_class in MR_CLASSES or modality in ("", "MR", "OT"):
+        return "localiser" if "LOCALIZER" in str(dataset.get("ImageType") or "").upper() else "MR"
+    return modality
+
+
+def modality_of(dataset):
+    """Return a data set's modality as a plain word, "" where it tells none."""
+    return re.sub(r"\W", "", str(dataset.get("Modality") or "").upper())[:10]
+
+
+def _evidence(dataset):
+    """Return what slices of one patient share."""
+    values = {tag: " ".join(str(dataset.get(tag) or "").split()) for tag in ("PatientID", "StudyInstanceUID")}
+    return tuple(f"{tag}:{value}" for tag, value in values.items() if value)
 
 
 def size_of(array):
@@ -117,6 +296,7 @@ def size_of(array):
     return " × ".join(map(str, array.shape))
 
 
-def shortened(error):
-    """Return what a library's error says, in one short line."""
-    return textwrap.shorten(str(error), 120, placeholder=" …") or type(error).__name__
+def in_brackets(error):
+    """Return what a library's error says, short and in brackets; "" where it speaks of Python, not of the file."""
+    text = textwrap.shorten(str(error), 120, placeholder=" …")
+    return f" ({text})" if text and not OF_PYTHON.search(text) else ""

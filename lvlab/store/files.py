@@ -25,11 +25,19 @@ def find(path):
 
 
 def output(path):
-    """Return where a relative output path belongs: the project's root inside notebooks/, else as given."""
+    """Return where a relative output path belongs: the `workplace` inside notebooks/, else as given."""
     path = _at_home(path)
     if not path.is_absolute() and Path.cwd() == PROJECT / "notebooks":
-        return PROJECT / path
+        return workplace() / path
     return path
+
+
+def workplace():
+    """Return where data and runs belong: the project, or the user's own folder lvlab/ where nobody may write there."""
+    if os.access(PROJECT, os.W_OK):
+        return PROJECT
+    home = Path(os.path.expanduser("~"))
+    return (home if home.is_absolute() and os.access(home, os.W_OK) else Path(tempfile.gettempdir())) / "lvlab"
 
 
 def _at_home(path):
@@ -55,7 +63,7 @@ def whole_file(path):
         temporary = Path(name)
         try:
             yield temporary
-            temporary.chmod(0o666 & ~_umask())
+            _allow(temporary, 0o666)
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -72,7 +80,7 @@ def whole_folder(path):
         temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=path.parent))
         try:
             yield temporary
-            temporary.chmod(0o777 & ~_umask())
+            _allow(temporary, 0o777)
             if path.exists():
                 path.rmdir()
             os.replace(temporary, path)
@@ -91,8 +99,11 @@ def refuse_full(path):
         raise CourseError(f"{path}: already exists and is not empty; name another folder", ["out"])
 
 
-def walk(folder):
-    """Return every file below a folder, sorted, links followed, each folder once."""
+def walk(folder, odd=False):
+    """Return every file below a folder, sorted, links followed, each folder once, hidden ones left out.
+
+    odd : also what is no file: links to nothing, pipes
+    """
     def refuse(error):
         raise CourseError(f"{error.filename}: cannot be read ({error.strerror}); allow it, or name another folder")
 
@@ -102,7 +113,7 @@ def walk(folder):
         if os.path.realpath(place) not in seen:
             files += [Path(place, name) for name in names if not name.startswith(".")]
         seen.add(os.path.realpath(place))
-    return sorted(file for file in files if file.is_file())
+    return sorted(file for file in files if odd or file.is_file())
 
 
 def shorten(names, most=3):
@@ -166,10 +177,12 @@ def _system_error(error):
     return error
 
 
-def _umask():
+def _allow(path, mode):
+    """Give the usual permissions, which tempfile withholds; some disks (Windows', SMB, exFAT) know none."""
     mask = os.umask(0)
     os.umask(mask)
-    return mask
+    with contextlib.suppress(OSError):
+        path.chmod(mode & ~mask)
 
 
 @contextlib.contextmanager

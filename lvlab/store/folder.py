@@ -1,27 +1,41 @@
 """The course folder: `training/NAME.dcm` beside `training/NAME.png`; `test/NAME.dcm` with `test/GT/NAME.png`.
 
-Images and masks are paired by name, never by position, and anything missing is an error.
+Images and masks are paired by name, never by position, and anything missing is an error. What is spelt in another
+way but can only mean one thing is read, too: train/ and Test/, masks/ for GT/, folders inside, no .dcm, .dcm.gz,
+masks as TIFF, BMP or JPEG or called NAME_mask.png. Whatever else lies there is named.
 """
 
 import logging
 import os
 import re
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from lvlab.errors import CourseError
 from lvlab.slices import COLUMNS, SIZE, SliceSet, centre_crop, concatenate, normalise
-from lvlab.store.dicom import IMAGE_ENDINGS, read_dicom, size_of
-from lvlab.store.files import PROJECT, find
-from lvlab.store.png import read_mask
+from lvlab.store import masks
+from lvlab.store.dicom import is_dicom, read_dicom, size_of, stem_of, what_is
+from lvlab.store.files import PROJECT, find, shorten, walk, workplace
 
 notes = logging.getLogger(__name__)
 NAME_PATTERN = re.compile(r"(?P<patient>.+)_s(?P<level>\d+)_(?P<phase>ED|ES)_im(?P<instance>\d+)$")
+PARTS = {"training": ("training", "train"), "test": ("test", "testing")}
+MASK_FOLDERS = ("gt", "mask", "masks", "label", "labels", "groundtruth", "ground_truth", "ground truth")
+MASK_WORD = re.compile(r"([-_. ](mask|gt|label|seg)|\.dcm|\.ima|\.dicom)$", re.IGNORECASE)
+COPY = re.compile(r"( - copy|[ _]copy| \(\d+\)|-checkpoint)( \(\d+\)| \d+)?$", re.IGNORECASE)
+LITTER = re.compile(r"(thumbs\.db|desktop\.ini|~\$.*|.*\.(tmp|part|partial|crdownload|download))$", re.IGNORECASE)
+NOBODY = re.compile(r"(anon\w*|unknown|none|null|n/?a|no.?(id|name)|patient|removed|de-?identified|x+|[0. -]+)$", re.I)
+LEAST_SIDE = 40     # pixels: a smaller image holds no heart and its surroundings
+LEAST_SHARE = 0.1   # of the crop's pixels that must differ from the commonest value
+MOST_TURN = 30      # degrees between a slice's plane and that of most of its patient's
 
 
 @dataclass(frozen=True)
@@ -54,16 +68,17 @@ def course_folder():
     """Return the course folder that notebooks and `make` use.
 
     The environment variable LVLAB_DATA names it; else it is the one folder in data/ that is not the
-    phantom's, such as data/lv_deeplearning; else data/phantom.
+    phantom's, such as data/lv_deeplearning; else data/phantom, in the user's own folder where nobody may write here.
     """
     if os.environ.get("LVLAB_DATA"):
         return find(os.environ["LVLAB_DATA"])
     data = PROJECT / "data"
-    own = [path for path in sorted(data.glob("[!.]*/")) if path.name != "phantom" and (path / "training").is_dir()]
+    own = [path for path in sorted(data.glob("[!.]*/")) if path.name != "phantom" and part_folder(path, "training")]
     if len(own) > 1:
         names = ", ".join(path.name for path in own)
         raise CourseError(f"{data}: holds several course folders ({names}); set LVLAB_DATA to the one you mean")
-    return own[0] if own else data / "phantom"
+    phantom = data / "phantom"
+    return own[0] if own else phantom if phantom.is_dir() else workplace() / "data" / "phantom"
 
 
 def load(path, size=SIZE, need=("training", "test")):
@@ -73,9 +88,9 @@ def load(path, size=SIZE, need=("training", "test")):
     where the folder, a partner of a pair or a readable file is missing.
     """
     path = need_folder(path, need)
-    pairs = {part: pair_files(path, part) for part in need if (path / part).is_dir()}
-    slices = {part: [(read_dicom(image), mask) for image, mask in rows] for part, rows in pairs.items()}
-    known = pseudonyms([image for rows in slices.values() for image, _ in rows])
+    slices = {part: [(name, read_dicom(image), mask) for name, (image, mask) in sound_pairs(path, part).items()]
+              for part in need if part_folder(path, part)}
+    known = pseudonyms([image for rows in slices.values() for _, image, _ in rows])
     sets = {part: _slice_set(rows, known, size) for part, rows in slices.items()}
     return CourseFolder(path, sets.get("training"), sets.get("test"))
 
@@ -84,120 +99,253 @@ def need_folder(path, need=("training", "test")):
     """Return `path` as it exists; raise CourseError unless it is a folder with one of the parts in `need`."""
     path = find(path)
     if path.is_file():
-        raise CourseError(f"{path}: is a file; name the course folder (unpack it, if it is a zip)")
+        found = what_is(path)
+        found = f" ({found})" if found else ""
+        raise CourseError(f"{path}: is a file{found}; name the course folder (unpack it, if it is a zip)")
     if not path.is_dir():
         raise CourseError(f"{path}: no such folder; name a course folder (the command phantom writes one)")
-    if not any((path / part).is_dir() for part in need):
-        inside = [child for child in sorted(path.iterdir()) if any((child / part).is_dir() for part in need)]
-        remedy = f"did you mean {inside[0]}?" if inside else "name the folder that holds training/ or test/"
+    if not any(part_folder(path, part) for part in need):
+        inside = [child for child in sorted(path.iterdir())
+                  if child.is_dir() and any(part_folder(child, part) for part in need)]
+        others = [child.name for child in sorted(path.iterdir()) if child.is_dir()]
+        there = f" (there are {shorten(others)})" if others else ""
+        remedy = f"did you mean {inside[0]}?" if inside else f"name the folder that holds training/ or test/{there}"
         raise CourseError(f"{path}: has no folder named {' or '.join(need)}; {remedy}")
     return path
 
 
+def part_folder(path, part):
+    """Return the folder of the part "training" or "test", however its name is spelt; None where there is none."""
+    return _child(path, PARTS[part])
+
+
+def _child(path, names):
+    try:
+        found = [child for child in sorted(path.iterdir()) if child.name.lower() in names and child.is_dir()]
+    except OSError as error:
+        raise CourseError(f"{path}: cannot be read ({error.strerror}); allow it, or name another folder") from error
+    if len(found) > 1:
+        raise CourseError(f"{path}: holds {found[0].name} and {found[1].name}, which mean the same; rename the one "
+                          "that is not meant")
+    return found[0] if found else None
+
+
 def load_images(paths, size=SIZE):
     """Read DICOM files without ground truth into a SliceSet (masks None)."""
-    slices = [(read_dicom(path), None) for path in paths]
-    return _slice_set(slices, pseudonyms([image for image, _ in slices]), size)
+    return slice_set([read_dicom(path) for path in paths], size)
+
+
+def slice_set(images, size=SIZE):
+    """Return DicomSlices without ground truth as a SliceSet (masks None)."""
+    return _slice_set([(stem_of(image.path), image, None) for image in images], pseudonyms(images), size)
 
 
 def pair_files(path, part):
     """Return [(image path, mask path)] of one part, by name, sorted; raise where a partner is missing."""
-    images, masks, problems = list_pairs(path, part)
-    if problems:
-        more = f" (and {len(problems) - 1} more; the command check lists them)" if len(problems) > 1 else ""
-        raise CourseError(f"{problems[0]}{more}")
-    return [(images[name], masks[name]) for name in sorted(images)]
+    return list(sound_pairs(Path(path), part).values())
 
 
-def list_pairs(path, part):
-    """Return ({name: image path}, {name: mask path}, [Problem]) of the part "training" or "test"."""
-    folder = Path(path) / part
-    mask_folder = folder / "GT" if part == "test" else folder
-    images, problems = _by_name(folder, IMAGE_ENDINGS)
-    masks, doubled = _by_name(mask_folder, (".png",))
-    problems += doubled
-    if not images:
-        problems.append(Problem(folder, "holds no DICOM file (*.dcm)", "put the images there, not in subfolders"))
-    for name in sorted(images.keys() - masks.keys()):
-        problems.append(Problem(images[name], "has no mask",
-                                f"add the PNG of the same name to {mask_folder.name}/, or take the image out"))
-    for name in sorted(masks.keys() - images.keys()):
-        problems.append(Problem(masks[name], "has no image", "add the DICOM of the same name, or take the mask out"))
-    return images, masks, problems
+def sound_pairs(path, part):
+    """Return {name: (image path, mask path)} of one part, sorted; raise where a partner is missing."""
+    files = list_files(path, part)
+    if files.problems:
+        more = len(files.problems) - 1
+        more = f" (and {more} more; the command check lists them)" if more else ""
+        raise CourseError(f"{files.problems[0]}{more}")
+    if files.others:
+        notes.warning("Note: %d files in %s are neither image nor mask and are not read: %s.", len(files.others), part,
+                      shorten([file.name for file in files.others]))
+    return {name: (files.images[name], files.masks[name]) for name in sorted(files.images)}
 
 
-def _by_name(folder, endings):
-    """Return ({stem: file}, [Problem]); stems in one Unicode form, since macOS writes another."""
-    found, problems = {}, []
-    for file in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if file.suffix.lower() not in endings or file.name.startswith(".") or file.is_dir():
-            continue
-        stem = unicodedata.normalize("NFC", file.stem)
-        if not file.is_file():
+class Files(NamedTuple):
+    """The files of a part: {name: path} of images and of masks, Problems, what is neither, what systems leave."""
+
+    images: dict
+    masks: dict
+    problems: list
+    others: list
+    litter: list
+
+
+def list_files(path, part):
+    """Return the Files of the part "training" or "test"."""
+    folder = part_folder(Path(path), part) or Path(path) / part
+    mask_folder = _child(folder, MASK_FOLDERS) or (folder / "GT" if part == "test" else folder)
+    files = Files({}, {}, [], [], [])
+    beside = mask_folder == folder or not mask_folder.is_dir()
+    for file in walk(folder, odd=True) if folder.is_dir() else []:
+        among_masks = beside or mask_folder in file.parents
+        is_mask = file.suffix.lower() in masks.ENDINGS and among_masks
+        if LITTER.match(file.name):
+            files.litter.append(file)
+        elif not file.is_file():
             what = "is no file" if file.exists() else "is a link to nothing"
-            problems.append(Problem(file, what, "put the file itself there"))
-            continue
-        if stem in found:
-            problems.append(Problem(file, f"has the same name as {found[stem].name}", "keep one of the two"))
-        found.setdefault(stem, file)
-    return found, problems
+            files.problems.append(Problem(file, what, "put the file itself there"))
+        elif is_mask:
+            _add(file, files.masks, mask_folder if not beside else folder, file.stem, files.problems)
+        elif (beside or not among_masks) and is_dicom(file):
+            _add(file, files.images, folder, stem_of(file), files.problems)
+        else:
+            files.others.append(file)
+    _meet(files)
+    _name_what_is_missing(files, folder, mask_folder)
+    return files
+
+
+def _add(file, found, folder, stem, problems):
+    """Put a file where its name belongs: names in one Unicode form, since macOS writes another."""
+    name = unicodedata.normalize("NFC", file.relative_to(folder).with_name(stem).as_posix())
+    if name in found:
+        problems.append(Problem(file, f"has the same name as {found[name].name}", "keep one of the two"))
+    found.setdefault(name, file)
+
+
+def _meet(files):
+    """Give masks called NAME_mask or NAME.dcm the name of their image; lone copies that systems make pair with none."""
+    for name in sorted(files.masks.keys() - files.images.keys()):
+        meant = MASK_WORD.sub("", name)
+        if meant in files.images and meant not in files.masks:
+            files.masks[meant] = files.masks.pop(name)
+    for own, partners in ((files.masks, files.images), (files.images, files.masks)):
+        for name in sorted(own.keys() - partners.keys()):
+            if COPY.sub("", name) != name and COPY.sub("", name) in own:
+                files.others.append(own.pop(name))
+
+
+def _name_what_is_missing(files, folder, mask_folder):
+    if not files.images:
+        packed = [file.name for file in files.others if what_is(file)]
+        remedy = f"{packed[0]} is {what_is(next(f for f in files.others if what_is(f)))}" if packed else ""
+        files.problems.append(Problem(folder, "holds no DICOM file (*.dcm)",
+                                      "put the images there" + (f" ({remedy})" if remedy else "")))
+    for name in sorted(files.images.keys() - files.masks.keys()):
+        files.problems.append(Problem(files.images[name], "has no mask", "add the PNG of the same name to "
+                                      f"{mask_folder.name}/, or take the image out"))
+    for name in sorted(files.masks.keys() - files.images.keys()):
+        files.problems.append(Problem(files.masks[name], "has no image",
+                                      "add the DICOM of the same name, or take the mask out"))
 
 
 def pseudonyms(slices):
-    """Return {path: (patient, phase, level)} for DicomSlices.
+    """Return {(path, frame): (patient, phase, level)} for DicomSlices.
 
-    Names that lvlab writes carry all three. For others slices with one PatientID or series share a
-    pseudonym (patient-01 …), and the level counts their positions; where nothing tells: empty and 0.
+    One patient is whoever shares a PatientID, a StudyInstanceUID or the patient's part of a name that lvlab wrote:
+    all evidence together. Who has no such name is called patient-01 …; levels count from the base. Where nothing
+    tells: empty and 0.
     """
-    named = {s.path: NAME_PATTERN.match(s.path.stem) for s in slices}
-    keys = list(dict.fromkeys(s.patient_key for s in slices if not named[s.path] and s.patient_key))
-    levels = {key: sorted({round(s.position_mm, 1) for s in slices
-                           if s.patient_key == key and s.position_mm == s.position_mm}) for key in keys}
-    known = {}
-    for s in slices:
-        match = named[s.path]
-        if match:
-            known[s.path] = (readable(match["patient"]), match["phase"], int(match["level"]))
-        elif s.patient_key:
-            place = round(s.position_mm, 1)
-            level = levels[s.patient_key].index(place) + 1 if place == place else 0
-            known[s.path] = (f"patient-{keys.index(s.patient_key) + 1:02d}", "", level)
-        else:
-            known[s.path] = ("", "", 0)
+    names = [NAME_PATTERN.match(stem_of(each.path)) for each in slices]
+    evidence, known, unnamed = evidence_of(slices), {}, 0
+    for rows in _joined(evidence):
+        named = sorted({names[row]["patient"] for row in rows if names[row]})
+        unnamed += bool(evidence[rows[0]]) and not named
+        patient = readable(named[0]) if named else f"patient-{unnamed:02d}" if evidence[rows[0]] else ""
+        places = [round(slices[row].position_mm, 1) for row in rows]
+        order = {place: level for level, place in enumerate(sorted({p for p in places if p == p}), start=1)}
+        if named or not patient:
+            order = {place: int(names[row]["level"]) for place, row in zip(places, rows, strict=True) if names[row]}
+        for place, row in zip(places, rows, strict=True):
+            own = (names[row]["phase"], int(names[row]["level"])) if names[row] else ("", order.get(place, 0))
+            known[slices[row].path, slices[row].frame] = (patient, *own)
     return known
 
 
+def evidence_of(slices):
+    """Return for each DicomSlice what tells whose it is: tags that say something, and a name that lvlab wrote."""
+    count = Counter(key for each in slices for key in each.evidence)
+    studies = sum(key.startswith("StudyInstanceUID") for key in count)
+
+    def tells(key):
+        tag, _, value = key.partition(":")
+        word_for_all = studies > 1 and count[key] == len(slices) and not re.search(r"\d", value)
+        return tag != "PatientID" or not (word_for_all or NOBODY.match(value))
+
+    names = [NAME_PATTERN.match(stem_of(each.path)) for each in slices]
+    return [[*filter(tells, each.evidence), *([f"name:{name['patient']}"] if name else [])]
+            for each, name in zip(slices, names, strict=True)]
+
+
+def _joined(evidence):
+    """Return lists of rows that any evidence joins, directly or through others, in order of appearance."""
+    keys = {key: len(evidence) + k for k, key in enumerate(dict.fromkeys(key for own in evidence for key in own))}
+    links = np.array([(row, keys[key]) for row, own in enumerate(evidence) for key in own], int).reshape(-1, 2)
+    size = len(evidence) + len(keys)
+    graph = coo_array((np.ones(len(links)), links.T), shape=(size, size))
+    groups = defaultdict(list)
+    for row, label in enumerate(connected_components(graph, directed=False)[1][:len(evidence)] if size else []):
+        groups[label].append(row)
+    return list(groups.values())
+
+
 def _slice_set(rows, known, size):
-    images, masks, table = [], [], []
-    for image, mask_path in rows:
+    images, drawn, table, said = [], [], [], defaultdict(list)
+    for name, image, mask_path in rows:
         crop, corner = centre_crop(image.pixels, size)
-        images.append(normalise(crop))
+        blank = is_blank(crop)
+        images.append(np.zeros_like(crop) if blank else normalise(crop))
+        whose = known[image.path, image.frame]
         if mask_path is not None:
-            masks.append(_cropped_mask(mask_path, image, size))
-        table.append((readable(image.path.stem), *known[image.path], image.row_spacing_mm, image.col_spacing_mm,
-                      image.slice_thickness_mm, (*corner, *image.pixels.shape)))
-    _say_what_is_unknown(rows, known, size)
-    masks = np.stack(masks)[..., None].astype(np.float32) if masks else None
-    return SliceSet(np.stack(images)[..., None], masks, pd.DataFrame(table, columns=COLUMNS))
+            labels = _labels(mask_path, image)
+            drawn.append(centre_crop(labels > 0, size)[0])
+            for what, remedy in masks.oddities(labels):
+                said[f"have a mask that {what.removeprefix('mask ')} ({remedy})", True].append(name)
+        table.append((readable(name), *whose, image.row_spacing_mm, image.col_spacing_mm, image.slice_thickness_mm,
+                      (*corner, *image.pixels.shape)))
+        for what, named, holds in _remarks(image, whose, blank, size):
+            if holds:
+                said[what, named].append(name)
+    for (what, named), names in (said | _odd_ones([image for _, image, _ in rows], known)).items():
+        some = f" ({shorten([readable(name) for name in names])})" if named else ""
+        notes.warning("Note: %d of %d slices %s%s.", len(names), len(rows), what, some)
+    stacked = np.stack(drawn)[..., None].astype(np.float32) if drawn else None
+    return SliceSet(np.stack(images)[..., None], stacked, pd.DataFrame(table, columns=COLUMNS))
 
 
-def _cropped_mask(mask_path, image, size):
-    mask = read_mask(mask_path)
-    if mask.shape != image.pixels.shape:
-        raise CourseError(f"{mask_path}: is {size_of(mask)}, its image {image.path.name} {size_of(image.pixels)} "
+def is_blank(crop):
+    """Tell a crop (h, w) that can hold no heart: hardly anything measured, or nearly all of it one value."""
+    known = crop[np.isfinite(crop)]
+    if known.size < LEAST_SIDE**2:
+        return True
+    return np.unique(known, return_counts=True)[1].max() > (1 - LEAST_SHARE) * known.size
+
+
+def _remarks(image, whose, blank, size):
+    """Yield (what, whether the slices are named, whether it holds) of one slice."""
+    yield "have no pixel spacing: their areas in mm² are unknown", False, not image.row_spacing_mm > 0
+    yield "have no patient that their name or tags tell", False, whose[0] == ""
+    yield f"have a side under {size} pixels: padded", False, min(image.pixels.shape) < size
+    yield "have no contrast in the crop or are too small for a heart: their mask stays empty", True, blank
+
+
+def _odd_ones(images, known):
+    """Return {(what, True): names} of what does not belong among a stack of short-axis MR slices."""
+    said, normals = defaultdict(list), defaultdict(list)
+    most = max(sum(image.kind == kind for image in images) for kind in {image.kind for image in images})
+    for image in images:
+        if image.kind != "MR" and (image.kind != "screenshot" or most < len(images)):
+            said[f"are no MR slice but {article(image.kind)}", True].append(stem_of(image.path))
+        if image.normal and np.isfinite(image.normal).all() and np.any(image.normal):
+            normals[known[image.path, image.frame][0]].append((image, np.array(image.normal)))
+    for own in normals.values():
+        usual = np.median([normal for _, normal in own], axis=0)
+        for image, normal in own:
+            cosine = np.dot(usual, normal) / max(np.linalg.norm(usual) * np.linalg.norm(normal), 1e-9)
+            if len(own) > 2 and cosine < np.cos(np.radians(MOST_TURN)):
+                said["lie in another plane than most of their patient: long axis?", True].append(stem_of(image.path))
+    return said
+
+
+def article(kind):
+    """Return a kind of image in words: "a CT image", "a screenshot"."""
+    return f"a {kind}" if kind.islower() else f"a {kind} image"
+
+
+def _labels(mask_path, image):
+    labels = masks.read_labels(mask_path)
+    if labels.shape != image.pixels.shape:
+        raise CourseError(f"{mask_path}: is {size_of(labels)}, its image {image.path.name} {size_of(image.pixels)} "
                           "(rows × columns); export the pair again")
-    return centre_crop(mask, size)[0]
-
-
-def _say_what_is_unknown(rows, known, size):
-    count = Counter()
-    for image, _ in rows:
-        count["no pixel spacing: their areas in mm² are unknown"] += not image.row_spacing_mm > 0
-        count["no patient that their name or tags tell"] += known[image.path][0] == ""
-        count[f"a side under {size} pixels: padded"] += min(image.pixels.shape) < size
-    for what, number in count.items():
-        if number:
-            notes.warning("Note: %d of %d slices have %s.", number, len(rows), what)
+    return labels
 
 
 def readable(name):

@@ -1,7 +1,9 @@
 """Recorded training: `fit`, with a folder that keeps every epoch, so that nothing is lost and it can be resumed."""
 
+import contextlib
 import logging
 
+import filelock
 import numpy as np
 from tqdm.auto import tqdm
 
@@ -33,6 +35,12 @@ def train(training, validation, recipe, out=None, *, seed=0, resume=False, overw
     need_masks(training, validation)
     about = {**identity(training, validation, recipe, seed), "precision": choose_precision(recipe.precision)}
     start = shipped.start_weights(recipe)
+    runs.refuse_run(path, resume, overwrite)
+    with alone_in(path):
+        return _train(training, validation, recipe, path, about, start, seed, resume, overwrite, quiet, callbacks)
+
+
+def _train(training, validation, recipe, path, about, start, seed, resume, overwrite, quiet, callbacks):
     make_way(path, resume, overwrite)
     size = training.images.shape[1]
     model = build(recipe, size, seed)
@@ -68,6 +76,27 @@ def identity(training, validation, recipe, seed):
     return {"recipe": recipe.as_dict(), "seed": seed,
             "data_fingerprint": f"{training.fingerprint()}-{validation.fingerprint()}",
             "start_fingerprint": shipped.start_fingerprint(recipe)}
+
+
+@contextlib.contextmanager
+def alone_in(path):
+    """Hold a run folder for one training; raise where another process is training into it.
+
+    The lock ends with its process, however that ends. A disk that knows no locks gives none.
+    """
+    lock = filelock.FileLock(path / runs.LOCK, timeout=0)
+    with contextlib.ExitStack() as stack:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(lock)
+        except filelock.Timeout as error:
+            raise CourseError(f"{path}: another training is writing into it; wait for its end, or name another folder",
+                              ["out"]) from error
+        except NotADirectoryError as error:
+            raise CourseError(f"{path}: cannot be made ({error.strerror}); name another folder", ["out"]) from error
+        except (OSError, NotImplementedError):
+            notes.info("%s: this disk locks no files; see that no second training writes there.", path.name)
+        yield
 
 
 def make_way(path, resume=False, overwrite=False):

@@ -21,6 +21,7 @@ from lvlab.store.progress import load_arrays, numbered, numbering, save_arrays
 WEIGHTS, RECIPE, HISTORY, PROGRESS = "weights.npz", "recipe.json", "history.csv", "progress.npz"
 MODEL = "model.keras"  # for other programs; of runs before lvlab 0.2 the only weights
 WRITTEN = (WEIGHTS, MODEL, RECIPE, HISTORY, PROGRESS, "scores.csv", "summary.json")  # and logs/, of two writers
+LOCK = ".training.lock"
 COLUMNS = ["epoch", "loss", "dice", "val_loss", "val_dice", "seconds"]
 
 
@@ -113,7 +114,8 @@ def refuse_run(path, resume=False, overwrite=False):
     """Raise unless a training may write into `path`: nothing that exists is overwritten unasked."""
     if path.exists() and not path.is_dir():
         raise CourseError(f"{path}: is a file; name a folder for the run")
-    inside = {child.name for child in path.iterdir() if not child.name.startswith(".writing-")} if path.is_dir() else ()
+    children = (child.name for child in path.iterdir()) if path.is_dir() else ()
+    inside = {name for name in children if not name.startswith(".writing-") and name != LOCK}
     if not inside:
         return
     if not (inside & {WEIGHTS, MODEL, PROGRESS, RECIPE} or inside == {"logs"}):

@@ -1,10 +1,13 @@
 """The first line of a lesson: the course folder, opened."""
 
 import logging
+import os
 import sys
 
 from lvlab import phantom
 from lvlab.backend import quietly
+from lvlab.errors import CourseError
+from lvlab.store.files import PROJECT, workplace
 from lvlab.store.folder import course_folder, load
 
 
@@ -15,13 +18,31 @@ def open_course(network=False):
     notebook from here on.
     """
     _show_notes()
+    _need_a_sound_backend()
     if network:
         with quietly():
-            import keras  # noqa: F401
+            import keras
+        if not hasattr(keras, "Model"):
+            raise CourseError(f"{keras.__file__}: hides Keras, whose name it has; rename it and restart the kernel")
     folder = course_folder()
+    if workplace() != PROJECT:
+        logging.getLogger("lvlab").info("Nobody may write into this course's folder: data and runs go to %s.",
+                                        workplace())
     if folder.name == "phantom" and not folder.exists():
         phantom.write(folder)
     return load(folder)
+
+
+def _need_a_sound_backend():
+    """Import matplotlib; leave out a MPLBACKEND that it does not know, with which it refuses to be imported."""
+    wanted = os.environ.pop("MPLBACKEND", None)
+    import matplotlib
+
+    try:
+        if wanted:
+            matplotlib.rcParams["backend"] = os.environ["MPLBACKEND"] = wanted
+    except ValueError:
+        logging.getLogger("lvlab").warning("Note: MPLBACKEND is %s, which matplotlib does not know; left out.", wanted)
 
 
 def _show_notes():
