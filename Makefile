@@ -91,8 +91,8 @@ lint: install  ## style, imports only inward, type hints
 pairs: install  ## see that every notebook agrees with its .py
 	$(BIN)/python -m tools.pairs
 
-pretrain: install  ## train the shipped weights anew, on phantoms only (about an hour)
-	$(BIN)/python -m tools.pretraining
+pretrain: install  ## train weights on phantoms only, a round of 1.5 hours; FURTHER=1 goes on from the last round
+	$(BIN)/python -m tools.pretraining $(if $(FURTHER),--further)
 
 stress: install  ## the shipped weights on the hearts that networks fail on (2 minutes)
 	$(BIN)/python -m tools.stress

@@ -128,14 +128,9 @@ LAB = Recipe(
     precision="auto",
 )
 
-#: The network of the weights that ship with lvlab. Whoever pre-trains another one changes it here.
-SHIPPED_NETWORK: dict[str, Any] = {"filters": (16, 32, 64, 128, 256), "grid": 1}
-
 #: Half-way between the shipped weights and the fine-tuned ones lies what knows the new patients and still the
 #: others. Wortsman et al. 2022, doi:10.1109/CVPR52688.2022.00780.
-LAB_FROM_PHANTOM = replace(LAB, **SHIPPED_NETWORK, start="phantom", learning_rate=5e-4, batch_size=8, epochs=8,
-                           passes=5, augmentation="gentle", keep="last", blend=0.5)
-
-PRETRAIN = replace(LAB, **SHIPPED_NETWORK, name="phantom", batch_size=16, epochs=40, passes=2, keep="last")
+LAB_FROM_PHANTOM = replace(LAB, filters=(16, 32, 64, 128, 256), grid=1, start="phantom", learning_rate=5e-4,
+                           batch_size=8, epochs=8, passes=5, augmentation="gentle", keep="last", blend=0.5)
 
 RECIPES = {("lab", "scratch"): LAB, ("lab", "phantom"): LAB_FROM_PHANTOM, ("assignment", "scratch"): ASSIGNMENT}

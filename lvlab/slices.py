@@ -12,8 +12,7 @@ from lvlab.errors import CourseError
 
 notes = logging.getLogger(__name__)
 SIZE = 128
-COLUMNS = ["name", "patient", "phase", "level", "row_spacing_mm", "col_spacing_mm", "slice_thickness_mm",
-           "crop"]
+COLUMNS = ["name", "patient", "phase", "level", "row_spacing_mm", "col_spacing_mm", "slice_thickness_mm", "crop"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class SliceSet:
     masks : float32 (n, h, w, 1) in {0, 1}, or None where there is no ground truth
     table : DataFrame, one row per slice: name, patient, phase (ED, ES or empty), level (1 = most basal),
         row_spacing_mm, col_spacing_mm, slice_thickness_mm (NaN where unknown) and crop, the crop's
-        (top, left) corner and the (rows, cols) of the original frame, in pixels; negative where padded
+        (top, left) corner and the (rows, cols) of the frame it is cut from, in pixels; negative where padded
     """
 
     images: np.ndarray

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from lvlab.augment import augment
 from lvlab.backend import choose_precision
+from lvlab.errors import CourseError
 from lvlab.losses import LOSSES, slice_dice
 from lvlab.recipes import Recipe
 from lvlab.slices import SliceSet
@@ -20,6 +21,9 @@ WATCHED = ("loss", "dice", "val_loss", "val_dice")
 
 def build(recipe: Recipe, size: int = 128, seed: int = 0) -> keras.Model:
     """Return a recipe's network with weights drawn by the seed; for another `start`, set those of store.shipped."""
+    side = recipe.grid * 2 ** (len(recipe.filters) - 1)
+    if size % side:
+        raise CourseError(f"recipe: its grid and levels need images whose side is a multiple of {side}, not {size}")
     keras.utils.set_random_seed(seed)
     return unet(recipe.filters, size, recipe.kernel_initializer, choose_precision(recipe.precision), recipe.grid)
 

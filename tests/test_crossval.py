@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import lvlab
 from lvlab.commands import crossval
 from lvlab.errors import CourseError
-from lvlab.recipes import LAB, LAB_FROM_PHANTOM, PRETRAIN
+from lvlab.recipes import LAB, LAB_FROM_PHANTOM
 from lvlab.store import runs, shipped
 from tests.test_slices import made_of
 from tools import pretraining
@@ -51,7 +51,8 @@ def test_cross_validation_scores_every_slice_once_a_seed_and_resumes(phantom_fol
 
 
 def test_a_killed_pretraining_goes_on_where_it_was(tmp_path, monkeypatch):
-    recipe, kept = replace(PRETRAIN, filters=(2, 4), epochs=2, passes=1, augmentation="none"), pretraining.keep
+    recipe = replace(pretraining.PRETRAIN, filters=(2, 4), epochs=2, passes=1, augmentation="none")
+    kept = pretraining.keep
     monkeypatch.setattr(pretraining, "VALIDATION", 4)
     whole = pretraining.pretrain(tmp_path / "whole", recipe, fresh=8, quiet=True)
 
@@ -65,6 +66,8 @@ def test_a_killed_pretraining_goes_on_where_it_was(tmp_path, monkeypatch):
     resumed = pretraining.pretrain(tmp_path / "cut", recipe, fresh=8, resume=True, quiet=True)
     assert resumed.history.epoch.tolist() == [1, 2]
     np.testing.assert_allclose(resumed.history.loss, whole.history.loss, rtol=1e-3)
+    further = pretraining.pretrain(tmp_path / "further", recipe, fresh=8, quiet=True, before=whole)
+    assert further.record["training_slices"] == 2 * whole.record["training_slices"]
 
 
 def test_shipped_weights_start_a_training_and_were_made_on_phantoms_only():

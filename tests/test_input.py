@@ -1,5 +1,6 @@
 """Bad and odd input through the command line: handled, or refused in one line that names file and remedy."""
 
+import gzip
 import json
 import os
 import shutil
@@ -192,6 +193,17 @@ REFUSED = {
                                   "be decoded; they need a decoder: pip install 'lvlab[codecs]' for JPEG 2000, and for "
                                   "JPEG and JPEG-LS also pip install pylibjpeg-libjpeg (GPL-3)"),
     "lossless JPEG without a decoder": (lambda course: compressed(course, JPEGLosslessSV1), TRAIN, "pylibjpeg-libjpeg"),
+    "more pixels than rows and columns": (image(samples.picture()[0], Columns=100), TRAIN,
+                                          f"{IMAGE}: holds 39200 bytes of pixels, its 140 × 100 pixels need 28000"),
+    "a slope that is no number": (image(RescaleSlope="0"), TRAIN, f"{IMAGE}: its RescaleSlope is 0; export it again"),
+    "gzip cut short": (also(lambda course: (course / f"{IMAGE}.gz").write_bytes(gzip.compress(
+        (course / IMAGE).read_bytes())[:9000]), remove(IMAGE)), TRAIN, f"{IMAGE}.gz: its gzip is damaged; fetch it"),
+    "gzip of a picture": (also(lambda course: (course / f"{IMAGE}.gz").write_bytes(gzip.compress(
+        (course / MASK).read_bytes())), remove(IMAGE)), TRAIN, "is not a DICOM file (it is gzip of something else)"),
+    "spectra, no image": (image(SOPClassUID="1.2.840.10008.5.1.4.1.1.4.2", Modality="MR"), TRAIN,
+                          f"{IMAGE}: holds no image but MR Spectroscopy; take it out of the folder"),
+    "two masks for one image": (also(copy(MASK, MASK[:-4] + "_mask.png")), TRAIN,
+                                "is a second mask of A_s01_ED_im0001; keep the one that is meant"),
     # the masks
     "a colour mask of 16 bits": (deep_colour, TRAIN, f"{MASK}: is a colour PNG of 16 bits; save the mask with 8 bits"),
     "a folder for a mask's file": (also(remove(MASK), lambda course: os.mkfifo(course / MASK)), TRAIN,
@@ -225,13 +237,18 @@ REFUSED = {
     "resuming a finished run": (SOUND, f"{TRAIN_INTO} run --resume", "run: its training is finished"),
     "a full folder": (SOUND, "phantom --out release --patients 1", "release: already exists and is not empty"),
     "a file on the way": (at("new", lambda new: new.write_text("x")), "phantom --out new/x --patients 1",
-                          "new/x: cannot be written"),
+                          "new: is a file; name a new folder for the output"),
     "masks into a full folder": (SOUND, "segment course --run run --out release", "release: already exists"),
     "an unfinished run": (also(at("run/model.keras", lambda path: path.rename(path.with_name("progress.npz"))),
                                lambda course: (course.parent / "run").rename(course.parent / "new")), TRAIN,
                           "new: already exists, an unfinished training; resume it, overwrite it or name another folder "
                           "(--resume, --overwrite, --out)"),
+    "a folder below a file": (SOUND, f"segment course --run run --out course/{MASK}/new", f"{MASK}: is a file"),
     # the run folder
+    "a file of weights for a run": (SOUND, "evaluate --data course --run run/model.keras --out new",
+                                    "run/model.keras: is a file; name the run's folder"),
+    "a model downloaded alone": (at("run/recipe.json", lambda path: path.unlink()), SEGMENT,
+                                 "run: has lost its recipe.json, which says what network the weights are for"),
     "no weights named": (SOUND, "evaluate --data course", "name a folder for the scores (--out)"),
     "no such run": (SOUND, "evaluate --data course --run gone", "gone: no such run; train one there"),
     "a run that is none": (SOUND, "evaluate --data course --run course", "course: is not a run folder"),
@@ -265,7 +282,8 @@ REFUSED = {
     "a folder without DICOM": (empty("test"), "segment course/test --run run --out new",
                                "course/test: holds no DICOM image"),
     "a mask to segment": (SOUND, f"segment course/{MASK} --run run --out new", f"{MASK}: is not a DICOM file"),
-    "two inputs of one name": (SOUND, f"segment course/training course/{IMAGE} --run run --out new",
+    "two inputs of one name": (also(at("twin", lambda twin: twin.mkdir()), copy(IMAGE, f"../twin/{Path(IMAGE).name}")),
+                               f"segment course/training twin/{Path(IMAGE).name} --run run --out new",
                                "A_s01_ED_im0001.png: two inputs would write this mask"),
     "one bad file among good": (text(b"x" * 200), SEGMENT, f"{IMAGE}: is not a DICOM file"),
     # the release
@@ -277,6 +295,9 @@ REFUSED = {
                          "download it from https://www.cardiacatlas.org/"),
     "a patient table of something else": (at("release/scd_patientdata.csv", lambda csv: csv.write_bytes(b"\xff,b\n1")),
                                           IMPORT, "scd_patientdata.csv: has no columns PatientID and OriginalID"),
+    "one case for two patients": (at("release/scd_patientdata.csv", lambda csv: csv.write_text(
+        "PatientID,OriginalID\nSCD0000101,SC-HF-I-1\nSCD0000201,SC-HF-I-1\n")), IMPORT,
+        "scd_patientdata.csv: OriginalID SC-HF-I-1 stands for two patients; download it again"),
     "a zip that is none": (at("release/x.zip", lambda path: path.write_text("x")), IMPORT,
                            "release/x.zip: cannot be read as a zip; download it again"),
     "a patient table in one endless word": (at("release/scd_patientdata.csv", lambda csv: csv.write_text(
@@ -335,7 +356,7 @@ FOUND = {
     "soft edges": (mask(SOFT), 0, [f"warning: mask has soft edges: {MASK}; every pixel above 0 counts as inside"]),
     "several labels": (mask(LABELS), 0, [f"warning: mask has several labels: {MASK}; all count as cavity"]),
     "an inverted mask": (mask((~DISC).astype(np.uint8)), 0, ["warning: mask covers more than half of the image"]),
-    "no spacing": (image(PixelSpacing=None), 0, [f"warning: image has no PixelSpacing: {IMAGE}"]),
+    "no spacing": (image(PixelSpacing=None), 0, [f"warning: image has no PixelSpacing of two lengths: {IMAGE}"]),
     "a name": (image(PatientName="Doe^Jane", PatientBirthDate="19650317", InstitutionName="St. Elsewhere"), 0, [
         f"warning: tag PatientName may identify a person: {IMAGE}; blank it before you share", "tag PatientBirthDate",
         "tag InstitutionName"]),
@@ -503,7 +524,7 @@ def test_a_folder_of_a_disc_is_segmented_without_its_reports(place, caplog):
     samples.write_dicom(scan / "report", Rows=None, PixelData=None)
     shutil.copy(scan / "report", scan / "dicomdir")
     assert [path.name for path, _ in gather([scan])] == ["image"]
-    assert "1 of 2 DICOM files hold no MR image; left out: without a picture (1): report." in caplog.text
+    assert "1 of 2 DICOM files hold no MR image; left out: MR Image without a picture (1): report." in caplog.text
 
 
 def test_empty_tags_count_as_absent(place):

@@ -57,6 +57,10 @@ def packed(course):
     (course / IMAGE).unlink()
 
 
+def endless(course):
+    (course / IMAGE).write_bytes((course / IMAGE).read_bytes() + bytes(2**26))
+
+
 def bare(implicit):
     def change(course):
         ds = pydicom.dcmread(course / IMAGE)
@@ -73,6 +77,12 @@ def drawn_as(ending, new=None, **options):
         (course / MASK).unlink()
         image.save((course / (new or MASK)).with_suffix(ending), **options)
     return change
+
+
+def rewritten_tag(course, keyword, value):
+    ds = pydicom.dcmread(course / IMAGE)
+    setattr(ds, keyword, value)
+    ds.save_as(course / IMAGE)
 
 
 def again(name, new):
@@ -94,12 +104,16 @@ SAME = {
     "Ground_Truth for GT": moved("test/GT", "test/Ground_Truth"),
     "masks of training in a folder": all_of(*(moved(f"training/A_s0{n}_ED_im000{n}.png",
                                                    f"training/labels/A_s0{n}_ED_im000{n}.png") for n in (1, 2))),
+    "a mask in colours that are not RGB": lambda course: Image.open(course / MASK).convert("CMYK").save(
+        course / f"training/{NAME}.tif") or (course / MASK).unlink(),
     "masks beside the test images": all_of(*(moved(f"test/GT/B_s0{n}_ED_im000{n}.png",
                                                    f"test/B_s0{n}_ED_im000{n}.png") for n in (1, 2)),
                                            lambda course: (course / "test/GT").rmdir()),
     "no ending": moved(IMAGE, f"training/{NAME}"),
     "another ending": moved(IMAGE, f"training/{NAME}.IMA"),
     "gzip": packed,
+    "64 MB of zeros after the pixels": endless,
+    "monochrome in small letters": lambda course: rewritten_tag(course, "PhotometricInterpretation", "monochrome2"),
     "a bare data set, implicit": bare(True),
     "a bare data set, explicit": bare(False),
     "mask as TIFF": drawn_as(".tif"),
@@ -194,6 +208,7 @@ WHO = {
     "one number, two studies": ([(f"x{n}", {"PatientID": "K7", **STUDY[n]}) for n in (0, 1)], "00"),
     "one PatientID, two ways of naming": ([("P1_s01_ED_im0001", {"PatientID": "K7"}), ("IMG2", {"PatientID": "K7"})],
                                           "00"),
+    "one study for everyone": ([(f"x{n}", {"PatientID": f"K{n}", **STUDY[0]}) for n in (1, 2)], "00"),
     "a second download": ([("P1_s01_ED_im0001", {"PatientID": "K7"}), ("P1_s01_ED_im0001 (1)", {"PatientID": "K7"}),
                            ("P2_s01_ED_im0001", {"PatientID": "K8"})], "001"),
     "joined through a third": ([("a", {"PatientID": "7", **STUDY[0]}), ("b", {"PatientID": "8", **STUDY[1]}),
@@ -304,6 +319,7 @@ def test_a_hospitals_export_is_segmented_without_what_is_no_mr_image(place, capl
     samples.write_dicom(scan / "DICOMDIR", PixelData=None)
     for start in (scan, scan / "DICOMDIR"):
         assert sorted(str(target) for _, target in gather([start])) == ["deep/IM0.png", "deep/IM1.png", "deep/IM2.png"]
+    assert len(gather([scan, scan / "deep/IM0"])) == 3
     for said in ("3 of 6 DICOM files hold no MR image", "CT (1): ct.dcm", "SEG without a picture (1): segmentation.dcm",
                  "SR without a picture (1): report.dcm"):
         assert said in caplog.text
@@ -531,3 +547,31 @@ def test_implicit_elements_that_are_there_but_empty_count_as_absent(place):
     image = lvlab.read_dicom(place / "x.dcm")
     np.testing.assert_array_equal(image.pixels, PIXELS)
     assert image.kind == "MR" and np.isnan(image.slice_thickness_mm)
+
+
+SCALES = {"0.7 mm": (2, 2), "2.8 mm": (0.5, 0.5), "twice as many rows": (2, 1)}
+
+
+@pytest.mark.parametrize("zoom", SCALES.values(), ids=SCALES)
+def test_pixels_of_unusual_size_are_seen_at_the_usual_one_and_masks_fit_the_original_frame(place, caplog, zoom):
+    pixels, disc = samples.picture(shape=(int(140 * zoom[0]), int(140 * zoom[1])))
+    rows, cols = (np.arange(n) - n // 2 for n in pixels.shape)
+    disc = (rows[:, None] / zoom[0]) ** 2 + (cols / zoom[1]) ** 2 < 25**2
+    samples.write_dicom(place / "x/training/a.dcm", (100 + 600 * disc).astype(np.uint16) + pixels % 50,
+                        PixelSpacing=[1.4 / zoom[0], 1.4 / zoom[1]])
+    samples.write_mask(place / "x/training/a.png", disc)
+    training = lvlab.load(place / "x").training
+    assert lvlab.dice(training.masks[0], lvlab.centre_crop(samples.picture(radius=25)[1])[0]) > 0.95
+    assert np.allclose(training.table[["row_spacing_mm", "col_spacing_mm"]], 1.4, atol=0.01)
+    assert "1 of 1 slices have pixels of unusual size: resampled to 1.4 mm for the network" in caplog.text
+    sees_the_disc = SimpleNamespace(**{**vars(EVERYWHERE), "model": SimpleNamespace(
+        input_shape=(None, 128, 128, 1), predict_on_batch=lambda images: (images > 0.6).astype(np.float32))})
+    write_masks(sees_the_disc, gather([place / "x/training/a.dcm"]), place / "out", quiet=True)
+    mask = masks.read_mask(place / "out/a.png")
+    assert mask.shape == disc.shape and lvlab.dice(mask, disc) > 0.95
+
+
+def test_senseless_spacing_resamples_nothing(place):
+    for number, spacing in enumerate(([999, 999], [0.001, 0.001], [1.4, 90])):
+        image = lvlab.read_dicom(samples.write_dicom(place / f"{number}.dcm", PixelSpacing=spacing))
+        assert folder.at_working_scale(image)[0].shape == PIXELS.shape

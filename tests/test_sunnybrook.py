@@ -131,9 +131,9 @@ def test_a_partial_release_names_what_has_no_partner(release, tmp_path):
 
 
 @pytest.mark.parametrize("text, message", [
-    ("1 2\nx 3\n4 5\n6 7\n", "line 2 is not two numbers"), ("1 2 3\n", "line 1 is not two numbers"),
+    ("1 2\nx 3\n4 5\n6 7\n", "line 2 is not two numbers"), ("1 2 3 4\n", "line 1 is not two numbers"),
     ("", "fewer than 3 different points"), ("1 2\n3 4\n1 2\n", "fewer than 3 different points"),
-    ("1 2\n300 4\n5 6\n", "points outside its 140 × 140 image"), ("1 2\nnan 4\n5 6\n", "points outside"),
+    ("1 2\n300 4\n5 6\n", "points outside its 140 × 140 image"), ("1 2\nnan 4\n5 6\n", "line 2 is not two"),
     ("1 2\n1e999 4\n5 6\n", "points outside"), ("10 10\n10.1 10.1\n10.2 10.2\n", "encloses no pixel"),
 ])
 def test_a_damaged_contour_is_left_out_and_named(release, tmp_path, text, message):

@@ -18,6 +18,7 @@ from lvlab.store.dicom import size_of
 from lvlab.store.files import shorten, walk
 from lvlab.store.folder import NAME_PATTERN
 
+PLAUSIBLE_MM = (0.2, 5)
 NOTHING = "Nothing to put right."
 TEXTS = (".txt", ".md", ".csv", ".json", ".pdf", ".html", ".rst")  # beside a course's data, and no data
 #: Beside all names (PN): what DICOM PS3.15 (table E.1-1) has blanked or replaced and what says who somebody is.
@@ -155,7 +156,8 @@ def _judge(pair, found):
     def warn(what, remedy, label=pair.label):
         found["warning", what, remedy].append(label)
 
-    inside, pixels = pair.values > 0, pair.image.pixels
+    pixels, _ = folder.at_working_scale(pair.image)
+    inside = folder.mask_at(pair.values > 0, pixels.shape)
     if np.unique(pixels[np.isfinite(pixels)]).size < 2:
         warn("image has one grey value only", "export it again, or take the pair out of the folder")
     elif folder.is_blank(centre_crop(pixels)[0]):
@@ -163,7 +165,12 @@ def _judge(pair, found):
     if min(pixels.shape) < SIZE:
         warn(f"image is smaller than the {SIZE} × {SIZE} crop", "it will be padded; nothing to do if that is right")
     if not pair.image.row_spacing_mm > 0:
-        warn("image has no PixelSpacing", "areas in mm² will be unknown; export it as MR Image to keep it")
+        warn("image has no PixelSpacing of two lengths", "areas in mm² will be unknown; export it as MR Image")
+    elif not all(PLAUSIBLE_MM[0] <= side <= PLAUSIBLE_MM[1] for side in (pair.image.row_spacing_mm,
+                                                                        pair.image.col_spacing_mm)):
+        warn("image has pixels of an implausible size", "areas will be wrong: mend PixelSpacing, which is in mm")
+    elif pixels.shape != pair.image.pixels.shape:
+        warn("image has pixels of unusual size", f"resampled to {folder.WORKING_MM} mm; nothing to do if that is right")
     if not inside.any():
         warn("mask is empty", "right only where the slice shows no cavity; else draw it", pair.mask_label)
     elif inside.mean() > 0.5:
@@ -191,7 +198,7 @@ def identifying_tags(path):
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        dataset = dicom.open_dataset(path, stop_before_pixels=True)
+        dataset = dicom.open_dataset(path, header=True)
         try:
             tags = [element.keyword or str(element.tag) for element in dataset.iterall()
                     if _identifies(element, dataset, Path(path).stem.lower())]
@@ -216,10 +223,13 @@ def _identifies(element, dataset, stem):
 
 def _compare(pairs, known, found):
     """Add what only the whole folder tells: patients and images on both sides, images twice."""
-    sides, copies, names = defaultdict(set), defaultdict(list), defaultdict(set)
+    sides, copies, names, numbers = defaultdict(set), defaultdict(list), defaultdict(set), defaultdict(set)
     for pair in pairs:
         patient = known[pair.image.path, pair.image.frame][0]
         sides[patient].add(pair.part)
+        ids, studies = ([key for key in pair.image.evidence if key.startswith(tag)] for tag in ("Pat", "Study"))
+        for study in studies:
+            numbers[patient, study].update(ids)
         names[patient].update(match["patient"] for match in [NAME_PATTERN.match(Path(pair.label).stem)] if match)
         copies[size_of(pair.values), hashlib.sha256(pair.image.pixels.tobytes()).digest()].append(pair)
     for patient in sorted(patient for patient, parts in sides.items() if patient and len(parts) > 1):
@@ -228,6 +238,9 @@ def _compare(pairs, known, found):
     for several in (sorted(own) for own in names.values() if len(own) > 1):
         found["warning", "several names share a PatientID or study and count as one patient",
               "see that each file carries the tags of its own patient"].append(" = ".join(several))
+    for patient, count in sorted((patient, len(own)) for (patient, _), own in numbers.items() if len(own) > 1):
+        found["warning", "several PatientIDs share a StudyInstanceUID and count as one patient",
+              "see that each file carries the tags of its own patient"].append(f"{patient} ({count})")
     for same in (same for same in copies.values() if len(same) > 1):
         across = len({pair.part for pair in same}) > 1
         what = "image is in training and in test" if across else "image is there twice"

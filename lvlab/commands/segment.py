@@ -28,12 +28,16 @@ def gather(paths):
     for path in map(find, paths):
         path = path.parent if path.name.upper() == "DICOMDIR" and path.is_file() else path
         if path.is_dir():
-            inside = _images([file for file in walk(path) if dicom.is_dicom(file)], path)
+            every = walk(path, odd=True)
+            if odd := [file.name for file in every if not file.is_file()]:
+                notes.warning("Note: %d links to nothing, pipes or devices left out: %s.", len(odd), shorten(odd))
+            inside = _images([file for file in every if file.is_file() and dicom.is_dicom(file)], path)
             found += [(file, _target(file.relative_to(path))) for file in inside]
         elif path.is_file():
             found += [(file, _target(Path(file.name))) for file in _images([path], path)]
         else:
             raise CourseError(f"{path}: no such file or folder; name DICOM files or folders of them")
+    found = list({file.resolve(): (file, target) for file, target in reversed(found)}.values())[::-1]
     twice = [target for target, count in Counter(target for _, target in found).items() if count > 1]
     if twice:
         raise CourseError(f"{twice[0]}: two inputs would write this mask; segment them into two folders")
@@ -68,9 +72,9 @@ def _kind(file):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            header = dicom.open_dataset(file, stop_before_pixels=True)
+            header = dicom.open_dataset(file, header=True)
             kind = dicom.kind_of(header) if "Rows" in header or "SOPClassUID" not in header else ""
-            return kind or f"{dicom.modality_of(header)} without a picture".strip()
+            return kind or f"{dicom.what_holds(header)} without a picture"
     except Exception:  # pydicom raises nearly every kind on damaged bytes
         return "MR"
 
@@ -90,8 +94,9 @@ def write_masks(run, files, out, quiet=False):
     slices = folder.slice_set(images)
     masks = evaluation.segment(run, slices)
     with whole_folder(out) as written:
-        for mask, crop, target in tqdm(list(zip(masks[..., 0], slices.table.crop, targets, strict=True)),
-                                       unit="slice", disable=quiet, delay=2):
+        rows = zip(masks[..., 0], slices.table.crop, images, targets, strict=True)
+        for mask, crop, image, target in tqdm(rows, total=len(targets), unit="slice", disable=quiet, delay=2):
             top, left, rows, cols = crop
-            write_mask(written / target, uncrop(mask > 0, (top, left), (rows, cols)))
+            frame = uncrop(mask > 0, (top, left), (rows, cols))
+            write_mask(written / target, folder.mask_at(frame, image.pixels.shape))
     return len(targets)

@@ -20,7 +20,7 @@ import io
 import re
 import warnings
 import zipfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,8 +31,8 @@ from tqdm.auto import tqdm
 
 from lvlab.errors import CourseError
 from lvlab.slices import filled
-from lvlab.store.dicom import read_dicom
-from lvlab.store.files import find, refuse_full, shorten, walk, whole_folder
+from lvlab.store.dicom import plain_number, read_dicom
+from lvlab.store.files import find, one_line, refuse_full, shorten, walk, whole_folder
 from lvlab.store.masks import write_mask
 
 SITE = "https://www.cardiacatlas.org/sunnybrook-cardiac-data/"
@@ -184,6 +184,12 @@ def _patients_by_case(table):
              if row.get("originalid") and row.get("patientid")}
     if not names:
         raise CourseError(f"{table.path}: has no columns PatientID and OriginalID; download it again from {SITE}")
+    pairs = {(canonical(row["originalid"]), row["patientid"].upper()) for row in rows if row.get("originalid")}
+    for column, name in ((0, "OriginalID"), (1, "PatientID")):
+        for value, count in Counter(pair[column] for pair in pairs).items():
+            if count > 1:
+                raise CourseError(f"{table.path}: {name} {one_line(value)} stands for two patients; download it again "
+                                  f"from {SITE}")
     return names
 
 
@@ -252,10 +258,12 @@ def contour_points(contour, shape):
     """
     points = []
     for line_number, line in enumerate(_text(contour.read()).splitlines(), start=1):
-        if line.strip() and not (line_number == 1 and re.search("[A-Za-z]", line)):
+        if line.strip():
             try:
                 points.append(_two_numbers(line))
             except ValueError as error:
+                if line_number == 1 and re.search("[A-Za-z]", line):
+                    continue
                 raise CourseError(f"{contour.path}: line {line_number} is not two numbers; draw it again") from error
     points = np.array(points).reshape(-1, 2)
     if len(np.unique(points, axis=0)) < 3:
@@ -268,7 +276,7 @@ def contour_points(contour, shape):
 def _two_numbers(line):
     parts = re.split(r"[;\s]+|,\s+", line.strip(" \t,;"))
     parts = parts[0].split(",") if len(parts) == 1 else parts
-    x, y, *_ = [float(part.replace(",", ".")) for part in parts]
+    x, y, *_ = map(plain_number, parts)
     if len(parts) > 3:
         raise ValueError("more than three columns")
     return x, y

@@ -4,6 +4,7 @@ import io
 import json
 import re
 import zipfile
+from importlib.metadata import version
 
 import h5py
 import numpy as np
@@ -25,7 +26,8 @@ def weights_in(path):
         with zipfile.ZipFile(path) as archive:
             if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
                 raise ValueError("larger than any network of lvlab")
-            written_by = f" (written by Keras {_word(json.loads(archive.read('metadata.json'))['keras_version'])})"
+            theirs = _word(json.loads(archive.read("metadata.json"))["keras_version"])
+            written_by = f" (written by Keras {theirs}; here is Keras {version('keras')})"
             layers = json.loads(archive.read("config.json"))["config"]["layers"]
             stored = io.BytesIO(archive.read("model.weights.h5"))
         with h5py.File(stored, "r") as file:

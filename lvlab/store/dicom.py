@@ -1,24 +1,28 @@
 """DICOM files: what is one, its readable frames, and what their tags tell."""
 
+import contextlib
 import gzip
 import io
 import re
 import textwrap
 import warnings
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pydicom
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_partial
 from pydicom.pixels import apply_color_lut, apply_rescale, get_decoder
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGExtended12Bit
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGExtended12Bit
 
 from lvlab.errors import CourseError
 
 IMAGE_ENDINGS = (".dcm", ".dicom", ".ima")
 ENDINGS = tuple(ending + packed for ending in IMAGE_ENDINGS for packed in ("", ".gz"))
-MOST_PIXELS, MOST_BYTES = 2**24, 2**30  # of a frame; of a file, unpacked
+MOST_PIXELS, MOST_BYTES = 2**24, 2**28  # of a frame; of a file, unpacked
+LAST_TAG = 0x7FE00010  # the pixels: what follows them is never needed
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 CODEC_HELP = ("they need a decoder: pip install 'lvlab[codecs]' for JPEG 2000, and for JPEG and JPEG-LS also "
               "pip install pylibjpeg-libjpeg (GPL-3)")
 # SOP classes (PS3.4, annex B): MR images, enhanced ones, and what is made of them; then all of one family.
@@ -30,11 +34,13 @@ NO_PICTURES = ("SEG", "SR", "PR", "KO", "REG", "FID", "DOC", "PLAN", "RWV", "RTS
 # From base to apex: to the left, forward and down, in DICOM's axes (left, back, up; PS3.3, C.7.6.2).
 TO_APEX = (1, -1, -1)
 OF_PYTHON = re.compile(r"NoneType|attribute|\bobject\b|argument|unpack|subscript|iterable|index|0x|\b(int|str)\b|'\w+'")
-OTHER_FILES = {b"PK\3\4": "a zip: unpack it first", b"\x89PNG": "a PNG image", b"\xff\xd8\xff": "a JPEG image",
-               b"%PDF": "a PDF document", b"\x89HDF": "an HDF5 file", b"GIF8": "a GIF image", b"BM": "a BMP image",
-               b"II*\0": "a TIFF image", b"MM\0*": "a TIFF image", b"<!": "a web page, perhaps of a log-in",
-               b"<h": "a web page, perhaps of a log-in", b"Rar!": "an archive: unpack it first",
-               b"7z\xbc\xaf": "an archive: unpack it first"}
+OTHER_FILES = {
+    b"PK\3\4": "a zip: unpack it first", b"Rar!": "an archive: unpack it first", b"7z\xbc\xaf": "an archive: unpack it "
+    "first", b"\x1f\x8b": "gzip of something else", b"\x89PNG": "a PNG image", b"\xff\xd8\xff": "a JPEG image",
+    b"GIF8": "a GIF image", b"BM": "a BMP image", b"II*\0": "a TIFF image", b"MM\0*": "a TIFF image",
+    b"%PDF": "a PDF document", b"\x89HDF": "an HDF5 file", b"MATLAB": "a MATLAB file", b"NRRD": "an NRRD file",
+    b"<?xml": "XML", b"<!": "a web page, perhaps of a log-in", b"<h": "a web page, perhaps of a log-in",
+    b"<H": "a web page, perhaps of a log-in", b"version https://git-lfs": "a pointer of Git LFS: fetch the file itself"}
 
 
 @dataclass(frozen=True)
@@ -88,9 +94,11 @@ def what_is(path):
     if name.endswith((".nii", ".nii.gz")):
         return "a NIfTI file"
     with open(path, "rb") as file:
-        start = file.read(16)
+        start = file.read(352)
     if not start:
         return "empty"
+    if start[344:347] in (b"n+1", b"ni1"):
+        return "a NIfTI file"
     return next((words for mark, words in OTHER_FILES.items() if start.startswith(mark)), "")
 
 
@@ -116,28 +124,44 @@ def read_frames(path, file=None, most=10_000):
         found = what_is(path) if file is None else ""
         found = f" (it is {found})" if found else ""
         raise CourseError(f"{path}: is not a DICOM file{found}; export it again as DICOM") from error
+    except PermissionError as error:
+        raise CourseError(f"{path}: may not be read; get the permission to read it, or take it out") from error
     except Exception as error:  # pydicom and its decoders raise nearly every kind on damaged bytes
         raise CourseError(f"{path}: cannot be read as DICOM{in_brackets(error)}; export it again") from error
 
 
-def open_dataset(path, file=None, **options):
-    """Return a file's pydicom Dataset, empty elements left out; gzip and bare data sets are read, too."""
-    if file is None and Path(path).suffix.lower() == ".gz":
-        with gzip.open(path) as packed:
-            file = io.BytesIO(packed.read(MOST_BYTES))
-    try:
-        dataset = pydicom.dcmread(file or path, **options)
-    except InvalidDicomError:
-        start = file.getvalue()[:132] if file else Path(path).open("rb").read(132)
-        if not _is_bare(start):
-            raise
-        dataset = pydicom.dcmread(file or path, force=True, **options)
+def open_dataset(path, file=None, header=False):
+    """Return a file's pydicom Dataset, empty elements left out; gzip and bare data sets are read, too.
+
+    header : stop before the pixels
+    """
+    def done(tag, vr, length):
+        return tag >= LAST_TAG + (not header) or tag.group == 0
+
+    with contextlib.ExitStack() as stack:
+        file = file or stack.enter_context(open(path, "rb"))
+        start = file.read(132)
+        file.seek(0)
+        if start[:2] == b"\x1f\x8b":
+            file = io.BytesIO(_unpacked(path, file))
+            start = file.getvalue()[:132]
+        dataset = read_partial(file, done, force=_is_bare(start))
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit = dataset.original_encoding[0]
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     for tag in [tag for tag in dataset.keys() if _is_empty(dataset, tag)]:
         del dataset[tag]
     return dataset
+
+
+def _unpacked(path, file):
+    try:
+        content = gzip.GzipFile(fileobj=file).read(MOST_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise CourseError(f"{path}: its gzip is damaged; fetch it again") from error
+    if len(content) > MOST_BYTES:
+        raise CourseError(f"{path}: unpacks to more than {MOST_BYTES >> 20} MB, no MR slice; export it again")
+    return content
 
 
 def _is_empty(dataset, tag):
@@ -150,16 +174,18 @@ def _is_empty(dataset, tag):
 def _read_frames(path, dataset, most):
     kind = kind_of(dataset)
     if not kind:
-        what = modality_of(dataset) or "other data"
-        raise CourseError(f"{path}: holds no image but {what}; take it out of the folder")
-    if "PixelData" not in dataset:
+        raise CourseError(f"{path}: holds no image but {what_holds(dataset)}; take it out of the folder")
+    if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         raise CourseError(f"{path}: holds no image (no pixel data); export it again, or take it out of the folder")
     count = int(dataset.get("NumberOfFrames") or 1)
     _refuse_frames(path, count, most)
     if dataset.Rows * dataset.Columns > MOST_PIXELS:
         raise CourseError(f"{path}: is {dataset.Rows} × {dataset.Columns} pixels, no MR slice; export it again")
+    photometric = str(dataset.get("PhotometricInterpretation") or "MONOCHROME2").strip().upper()
+    dataset.PhotometricInterpretation = "MONOCHROME2" if photometric == "MONOCHROME" else photometric
     frames = _decoded(path, dataset)
     _refuse_frames(path, len(frames), most)
+    _refuse_leftovers(path, dataset, len(frames))
     if frames.ndim != 3 or not frames.size:
         raise CourseError(f"{path}: its pixels are not a finite 2-D image; export it again")
     return [_slice(path, dataset, pixels, number, kind) for number, pixels in enumerate(frames)]
@@ -170,9 +196,20 @@ def _refuse_frames(path, count, most):
         raise CourseError(f"{path}: holds {count} frames; the course needs one frame per file: export it so")
 
 
+def _refuse_leftovers(path, dataset, frames):
+    """Raise where an uncompressed file holds more pixels than its rows and columns say: they would be sheared."""
+    pixels, syntax = dataset.get("PixelData"), dataset.file_meta.get("TransferSyntaxUID")
+    if pixels is None or syntax is None or syntax.is_compressed or dataset.BitsAllocated < 8:
+        return
+    needed = frames * dataset.Rows * dataset.Columns * dataset.get("SamplesPerPixel", 1) * dataset.BitsAllocated // 8
+    if len(pixels) > needed + needed % 2 and "422" not in dataset.PhotometricInterpretation:
+        raise CourseError(f"{path}: holds {len(pixels)} bytes of pixels, its {dataset.Rows} × {dataset.Columns} pixels "
+                          f"need {needed}; export it again")
+
+
 def _slice(path, dataset, stored, number, kind):
     padding = _padding(dataset, stored)
-    pixels = _rescaled(dataset, stored, number)
+    pixels = _rescaled(path, dataset, stored, number)
     if not np.isfinite(pixels).all():
         raise CourseError(f"{path}: its pixels are not a finite 2-D image; export it again")
     if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
@@ -218,19 +255,23 @@ def _has_decoder(syntax):
 
 def _padding(dataset, stored):
     """Return where the stored pixels (h, w) hold the padding value, or lie between it and its range's limit."""
-    if "PixelPaddingValue" not in dataset or dataset.get("SamplesPerPixel", 1) > 1:
+    value, = _numbers(dataset, "PixelPaddingValue", 1)
+    limit, = _numbers(dataset, "PixelPaddingRangeLimit", 1)
+    ends = [value, value if limit != limit else limit]
+    if value != value or value % 1 or dataset.get("SamplesPerPixel", 1) > 1:
         return np.zeros(stored.shape, bool)
-    ends = [int(dataset.get(name, dataset.PixelPaddingValue)) for name in ("PixelPaddingValue",
-                                                                           "PixelPaddingRangeLimit")]
     if dataset.get("PixelRepresentation"):  # written as an unsigned number by mistake, often
-        ends = [end - 2**dataset.BitsAllocated if end >= 2**(dataset.BitsAllocated - 1) else end for end in ends]
+        ends = [end - 2**dataset.BitsStored if end >= 2**(dataset.BitsStored - 1) else end for end in ends]
     return (stored >= min(ends)) & (stored <= max(ends))
 
 
-def _rescaled(dataset, stored, number):
+def _rescaled(path, dataset, stored, number):
     """Return a frame's pixels as float32, rescaled by its own or the common slope and intercept."""
     slope, = _numbers(dataset, "RescaleSlope", 1, number)
     intercept, = _numbers(dataset, "RescaleIntercept", 1, number)
+    for name, found in (("RescaleSlope", slope), ("RescaleIntercept", intercept)):
+        if name in dataset and (found != found or (name == "RescaleSlope" and found == 0)):
+            raise CourseError(f"{path}: its {name} is {'0' if found == 0 else 'no number'}; export it again")
     if "ModalityLUTSequence" in dataset:
         return apply_rescale(stored, dataset).astype(np.float32)
     slope, intercept = (1 if slope != slope else slope), (0 if intercept != intercept else intercept)
@@ -257,12 +298,27 @@ def _numbers(dataset, keyword, count, frame=0):
             parts = re.split(r"[\\;\s]+", value.strip(" \0")) if isinstance(value, str) else value
             parts = parts if isinstance(parts, list) or hasattr(parts, "__iter__") else [parts]
             try:
-                numbers = [float(str(part).replace(",", ".")) for part in parts]
+                numbers = [plain_number(part) for part in parts]
             except ValueError:
                 continue
             if len(numbers) == count:
                 return numbers
     return [float("nan")] * count
+
+
+def plain_number(text):
+    """Return a text's number, with a point or a comma; ValueError for anything else, such as nan or 1_0."""
+    text = str(text).strip().replace(",", ".")
+    if not NUMBER.fullmatch(text):
+        raise ValueError(f"{text!r} is no number")
+    return float(text)
+
+
+def what_holds(dataset):
+    """Return in a word what a data set without a picture is: its modality, or the name of its SOP class."""
+    modality, sop_class = modality_of(dataset), UID(str(dataset.get("SOPClassUID") or ""))
+    known = sop_class.name if sop_class.name != str(sop_class) else ""
+    return modality if modality in NO_PICTURES else known.removesuffix(" Storage") or modality or "other data"
 
 
 def kind_of(dataset):

@@ -91,8 +91,9 @@ def whole_folder(path):
 def refuse_full(path):
     """Raise unless `path` is free to become a folder: absent, or an empty folder."""
     path = Path(path)
-    if path.exists() and not path.is_dir():
-        raise CourseError(f"{path}: is a file; name a new folder for the output")
+    for place in (path, *path.parents):
+        if place.exists() and not place.is_dir():
+            raise CourseError(f"{place}: is a file; name a new folder for the output")
     if path.is_dir() and path.resolve() == Path.cwd():
         raise CourseError(f"{path}: is the folder you are in; name a new folder inside it")
     if path.is_dir() and any(path.iterdir()):

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from skimage.transform import resize
 
 from lvlab.errors import CourseError
 from lvlab.slices import COLUMNS, SIZE, SliceSet, centre_crop, concatenate, normalise
@@ -35,6 +36,8 @@ LITTER = re.compile(r"(thumbs\.db|desktop\.ini|~\$.*|.*\.(tmp|part|partial|crdow
 NOBODY = re.compile(r"(anon\w*|unknown|none|null|n/?a|no.?(id|name)|patient|removed|de-?identified|x+|[0. -]+)$", re.I)
 LEAST_SIDE = 40     # pixels: a smaller image holds no heart and its surroundings
 LEAST_SHARE = 0.1   # of the crop's pixels that must differ from the commonest value
+USUAL_MM, WORKING_MM, MOST_ZOOM = (1.0, 2.0), 1.4, 4  # pixels outside of these are resampled to squares of 1.4 mm
+MOST_RESAMPLED = 2**22
 MOST_TURN = 30      # degrees between a slice's plane and that of most of its patient's
 
 
@@ -205,7 +208,10 @@ def _meet(files):
     """Give masks called NAME_mask or NAME.dcm the name of their image; lone copies that systems make pair with none."""
     for name in sorted(files.masks.keys() - files.images.keys()):
         meant = MASK_WORD.sub("", name)
-        if meant in files.images and meant not in files.masks:
+        if meant != name and meant in files.masks:
+            files.problems.append(Problem(files.masks.pop(name), f"is a second mask of {meant}", "keep the one that is "
+                                          f"meant, this or {files.masks[meant].name}"))
+        elif meant in files.images:
             files.masks[meant] = files.masks.pop(name)
     for own, partners in ((files.masks, files.images), (files.images, files.masks)):
         for name in sorted(own.keys() - partners.keys()):
@@ -280,18 +286,18 @@ def _joined(evidence):
 def _slice_set(rows, known, size):
     images, drawn, table, said = [], [], [], defaultdict(list)
     for name, image, mask_path in rows:
-        crop, corner = centre_crop(image.pixels, size)
+        pixels, spacing_mm = at_working_scale(image)
+        crop, corner = centre_crop(pixels, size)
         blank = is_blank(crop)
         images.append(np.zeros_like(crop) if blank else normalise(crop))
         whose = known[image.path, image.frame]
         if mask_path is not None:
             labels = _labels(mask_path, image)
-            drawn.append(centre_crop(labels > 0, size)[0])
+            drawn.append(centre_crop(mask_at(labels > 0, pixels.shape), size)[0])
             for what, remedy in masks.oddities(labels):
                 said[f"have a mask that {what.removeprefix('mask ')} ({remedy})", True].append(name)
-        table.append((readable(name), *whose, image.row_spacing_mm, image.col_spacing_mm, image.slice_thickness_mm,
-                      (*corner, *image.pixels.shape)))
-        for what, named, holds in _remarks(image, whose, blank, size):
+        table.append((readable(name), *whose, *spacing_mm, image.slice_thickness_mm, (*corner, *pixels.shape)))
+        for what, named, holds in _remarks(image, pixels, whose, blank, size):
             if holds:
                 said[what, named].append(name)
     for (what, named), names in (said | _odd_ones([image for _, image, _ in rows], known)).items():
@@ -299,6 +305,34 @@ def _slice_set(rows, known, size):
         notes.warning("Note: %d of %d slices %s%s.", len(names), len(rows), what, some)
     stacked = np.stack(drawn)[..., None].astype(np.float32) if drawn else None
     return SliceSet(np.stack(images)[..., None], stacked, pd.DataFrame(table, columns=COLUMNS))
+
+
+def at_working_scale(image):
+    """Return the pixels (h, w) of a DicomSlice as the network is used to them, and their (row, col) spacing in mm.
+
+    Pixels under 1 mm or over 2 mm, and such as are far from square, are resampled to squares of 1.4 mm: the crop then
+    shows as much of the chest as usual. Where the spacing is unknown or makes no sense the pixels stay as they are.
+    """
+    spacing_mm = np.array([image.row_spacing_mm, image.col_spacing_mm])
+    usual = USUAL_MM[0] <= spacing_mm.min() and spacing_mm.max() <= USUAL_MM[1] and np.ptp(spacing_mm) < 0.3
+    zoom = spacing_mm / WORKING_MM
+    if usual or not (zoom <= MOST_ZOOM).all() or not (zoom >= 1 / MOST_ZOOM).all():  # false for NaN, too
+        return image.pixels, tuple(spacing_mm)
+    shape = np.maximum(1, np.round(zoom * image.pixels.shape)).astype(int)
+    if shape.prod() > MOST_RESAMPLED:
+        return image.pixels, tuple(spacing_mm)
+    known = np.isfinite(image.pixels)
+    filled = np.where(known, image.pixels, image.pixels[known].min() if known.any() else 0)
+    pixels = resize(filled, shape, order=1, anti_aliasing=True).astype(np.float32)
+    pixels[~mask_at(known, shape)] = np.nan
+    return pixels, tuple(spacing_mm * image.pixels.shape / shape)
+
+
+def mask_at(mask, shape):
+    """Return a bool mask (h, w) resampled to another shape of the same field of view."""
+    if mask.shape == tuple(shape):
+        return mask
+    return resize(mask.astype(np.float32), shape, order=1, anti_aliasing=True) >= 0.5
 
 
 def is_blank(crop):
@@ -309,11 +343,13 @@ def is_blank(crop):
     return np.unique(known, return_counts=True)[1].max() > (1 - LEAST_SHARE) * known.size
 
 
-def _remarks(image, whose, blank, size):
+def _remarks(image, pixels, whose, blank, size):
     """Yield (what, whether the slices are named, whether it holds) of one slice."""
+    resampled = pixels.shape != image.pixels.shape
+    yield f"have pixels of unusual size: resampled to {WORKING_MM} mm for the network", False, resampled
     yield "have no pixel spacing: their areas in mm² are unknown", False, not image.row_spacing_mm > 0
     yield "have no patient that their name or tags tell", False, whose[0] == ""
-    yield f"have a side under {size} pixels: padded", False, min(image.pixels.shape) < size
+    yield f"have a side under {size} pixels: padded", False, min(pixels.shape) < size
     yield "have no contrast in the crop or are too small for a heart: their mask stays empty", True, blank
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from scipy import ndimage
 
 from lvlab.errors import CourseError
@@ -39,14 +39,17 @@ def read_labels(path):
             if getattr(image, "n_frames", 1) > 1:
                 raise CourseError(f"{path}: holds {image.n_frames} pages; save each mask in a file of its own")
             image.load()
+            turned = ImageOps.exif_transpose(image)  # as viewers show it
             if kind == "PNG" and _is_deep_colour(path):
                 raise CourseError(f"{path}: is a colour PNG of 16 bits; save the mask with 8 bits, or in grey")
             if kind != "JPEG":
-                return _labels(image)
-            grey = np.asarray(image.convert("L")).astype(np.int64)
+                return _labels(turned if turned.mode not in ("CMYK", "YCbCr", "LAB", "HSV") else turned.convert("RGB"))
+            grey = np.asarray(turned.convert("L")).astype(np.int64)
             return np.where(grey >= max(1, grey.max() / 2), 255, 0)
     except CourseError:
         raise
+    except PermissionError as error:
+        raise CourseError(f"{path}: may not be read; get the permission to read it, or take it out") from error
     except UnidentifiedImageError as error:
         raise CourseError(f"{path}: is not a {kind} image; save the mask as PNG, whatever its name says") from error
     except Exception as error:  # damaged bytes raise nearly every kind

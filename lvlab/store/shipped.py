@@ -41,9 +41,9 @@ def fingerprint():
     return hashlib.sha256((SHIPPED / WEIGHTS).read_bytes()).hexdigest()[:16]
 
 
-def ship(run):
+def ship(run, into=SHIPPED):
     """Put a run's weights into the package, in half precision, with its record and history."""
     weights = [array.astype(np.float16) for array in run.model.get_weights()]
-    save_arrays(SHIPPED / WEIGHTS, **numbering("weights", weights))
-    write_json(SHIPPED / RECIPE, {key: value for key, value in run.record.items() if "patients" not in key})
-    write_csv(SHIPPED / HISTORY, run.history)
+    save_arrays(into / WEIGHTS, **numbering("weights", weights))
+    write_json(into / RECIPE, {key: value for key, value in run.record.items() if "patients" not in key})
+    write_csv(into / HISTORY, run.history)
