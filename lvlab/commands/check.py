@@ -85,6 +85,8 @@ def audit(path):
             found["warning", "is neither image nor mask and is not read", "see that nothing is missing"].append(
                 file.relative_to(path))
         counts[part] = f"  {place.name}: {len(files.images)} images, {len(files.masks)} masks"
+        if files.litter:
+            counts[part] += f"; not read: {shorten([file.name for file in files.litter])}"
         pairs[part] = list(_read_pairs(path, part, files.images, files.masks, found))
         seen.update(walk(place))
     images = [pair.image for own in pairs.values() for pair in own]

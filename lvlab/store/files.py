@@ -200,5 +200,5 @@ def remedy(error):
     if number in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)):
         return "free space or name another place"
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "get the permission to write there, or name another place"
+        return "get the permission for it, or name another place"
     return "name another place"

@@ -221,10 +221,9 @@ def _meet(files):
 
 def _name_what_is_missing(files, folder, mask_folder):
     if not files.images:
-        packed = [file.name for file in files.others if what_is(file)]
-        remedy = f"{packed[0]} is {what_is(next(f for f in files.others if what_is(f)))}" if packed else ""
-        files.problems.append(Problem(folder, "holds no DICOM file (*.dcm)",
-                                      "put the images there" + (f" ({remedy})" if remedy else "")))
+        other = next((file for file in files.others if what_is(file)), None)
+        hint = f" ({other.name} is {what_is(other)})" if other else ""
+        files.problems.append(Problem(folder, "holds no DICOM file (*.dcm)", f"put the images there{hint}"))
     for name in sorted(files.images.keys() - files.masks.keys()):
         files.problems.append(Problem(files.images[name], "has no mask", "add the PNG of the same name to "
                                       f"{mask_folder.name}/, or take the image out"))

@@ -96,7 +96,11 @@ def alone_in(path):
             raise CourseError(f"{path}: cannot be made ({error.strerror}); name another folder", ["out"]) from error
         except (OSError, NotImplementedError):
             notes.info("%s: this disk locks no files; see that no second training writes there.", path.name)
-        yield
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                (path / runs.LOCK).unlink()
 
 
 def make_way(path, resume=False, overwrite=False):
