@@ -21,6 +21,7 @@ from lvlab.errors import CourseError
 IMAGE_ENDINGS = (".dcm", ".dicom", ".ima")
 ENDINGS = tuple(ending + packed for ending in IMAGE_ENDINGS for packed in ("", ".gz"))
 MOST_PIXELS, MOST_BYTES = 2**24, 2**28  # of a frame; of a file, unpacked
+MOST_PADDING = 1.05  # bytes of pixels that a file may hold, of those that it needs: some writers round up
 LAST_TAG = 0x7FE00010  # the pixels: what follows them is never needed
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 CODEC_HELP = ("they need a decoder: pip install 'lvlab[codecs]' for JPEG 2000, and for JPEG and JPEG-LS also "
@@ -197,12 +198,12 @@ def _refuse_frames(path, count, most):
 
 
 def _refuse_leftovers(path, dataset, frames):
-    """Raise where an uncompressed file holds more pixels than its rows and columns say: they would be sheared."""
+    """Raise where an uncompressed file holds far more pixels than its rows and columns say: they would be sheared."""
     pixels, syntax = dataset.get("PixelData"), dataset.file_meta.get("TransferSyntaxUID")
     if pixels is None or syntax is None or syntax.is_compressed or dataset.BitsAllocated < 8:
         return
     needed = frames * dataset.Rows * dataset.Columns * dataset.get("SamplesPerPixel", 1) * dataset.BitsAllocated // 8
-    if len(pixels) > needed + needed % 2 and "422" not in dataset.PhotometricInterpretation:
+    if len(pixels) > MOST_PADDING * needed and "422" not in dataset.PhotometricInterpretation:
         raise CourseError(f"{path}: holds {len(pixels)} bytes of pixels, its {dataset.Rows} × {dataset.Columns} pixels "
                           f"need {needed}; export it again")
 
