@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from skimage.transform import resize
 
 from lvlab.errors import CourseError
 from lvlab.slices import COLUMNS, SIZE, SliceSet, centre_crop, concatenate, normalise
@@ -320,6 +319,8 @@ def at_working_scale(image):
     shape = np.maximum(1, np.round(zoom * image.pixels.shape)).astype(int)
     if shape.prod() > MOST_RESAMPLED:
         return image.pixels, tuple(spacing_mm)
+    from skimage.transform import resize  # rarely needed, slow to import
+
     known = np.isfinite(image.pixels)
     filled = np.where(known, image.pixels, image.pixels[known].min() if known.any() else 0)
     pixels = resize(filled, shape, order=1, anti_aliasing=True).astype(np.float32)
@@ -331,6 +332,8 @@ def mask_at(mask, shape):
     """Return a bool mask (h, w) resampled to another shape of the same field of view."""
     if mask.shape == tuple(shape):
         return mask
+    from skimage.transform import resize
+
     return resize(mask.astype(np.float32), shape, order=1, anti_aliasing=True) >= 0.5
 
 
