@@ -28,7 +28,7 @@ NAME = $(eval NAME := $(RECIPE)-$(START)-$(SEED)-$(shell basename "$(FOLDER)")$(
 PICTURES = figures$(if $(DATA)$(filter-out lab-scratch-0,$(RECIPE)-$(START)-$(SEED)),/$(NAME))
 
 .DEFAULT_GOAL := help
-.PHONY: help install data lab figures test student site notebooks tensorboard lint pairs pretrain stress benchmark ablation \
+.PHONY: help install data lab figures report test student site notebooks tensorboard lint pairs pretrain stress card benchmark ablation \
         timings test-kill test-browser clean
 
 help:
@@ -63,6 +63,10 @@ test: .venv/course-installed lint pairs  ## check that everything works: lint, u
 	  --nbval --nbval-current-env --nbval-cell-timeout=900 --nbval-sanitize-with tests/nbval.cfg
 
 ##@ For instructors
+report: install data  ## figures, and the report itself: report.html (one file) and report.pdf in figures/
+	$(LVLAB) train --data "$(FOLDER)" --out "runs/$(NAME)" --recipe $(RECIPE) --start $(START) --seed $(SEED) --if-needed
+	$(LVLAB) report --run "runs/$(NAME)" --data "$(FOLDER)" --out "$(PICTURES)"
+
 student: .venv/course-installed  ## build/student: the notebooks without solutions; build/nbgrader: a course to mark
 	rm -rf build/student build/nbgrader
 	$(BIN)/python -m tools.student --out build/student --course build/nbgrader
@@ -97,6 +101,9 @@ pretrain: install  ## train weights on phantoms only, a round of 1.5 hours; FURT
 stress: install  ## the shipped weights on the hearts that networks fail on (2 minutes)
 	$(BIN)/python -m tools.stress
 
+card: install  ## write docs/model-card.md: the shipped weights' scores and limits (5 minutes; LVLAB_REAL_DATA adds patients)
+	$(BIN)/python -m tools.card
+
 benchmark: install data  ## both recipes on one folder: time, Dice, memory, share of the peak (15 minutes)
 	$(BIN)/python -m tools.benchmark --data "$(FOLDER)"
 
@@ -118,7 +125,7 @@ clean:  ## remove figures/ and build/ (data/, runs/ and .venv stay)
 .venv/installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 found; install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(PIP) --editable '.[teach,dev,codecs]'
+	$(PIP) --editable '.[teach,dev,codecs,report,dicom-seg]'
 	@touch $@
 
 .venv/%-installed: .venv/installed

@@ -1,5 +1,6 @@
 from . import augment as augment
 from . import backend as backend
+from . import clinic as clinic
 from . import commands as commands
 from . import errors as errors
 from . import evaluation as evaluation

@@ -16,7 +16,7 @@ from lvlab import __version__
 from lvlab.errors import CourseError
 from lvlab.store.files import one_line, output, remedy
 
-MOST_PATIENTS = 10_000
+MOST_PATIENTS, MOST_FRAMES = 10_000, 100
 
 
 class Parser(argparse.ArgumentParser):
@@ -32,7 +32,9 @@ def phantom(args):
 
     if not 1 <= args.patients <= MOST_PATIENTS:
         raise CourseError(f"patients is {args.patients}; 1 to {MOST_PATIENTS} are possible", ["patients"])
-    phantom.write(output(args.out), args.patients, args.seed, quiet=args.quiet)
+    if args.frames and not 2 <= args.frames <= MOST_FRAMES:
+        raise CourseError(f"frames is {args.frames}; 2 to {MOST_FRAMES} are possible", ["frames"])
+    phantom.write(output(args.out), args.patients, args.seed, quiet=args.quiet, frames=args.frames)
     print(f"Wrote {args.patients} phantom patients to {args.out}")
 
 
@@ -100,10 +102,13 @@ def evaluate(args):
 
 def segment(args):
     """Write masks of DICOM files, in their original frames, as PNG."""
+    from lvlab.clinic.dicom_seg import need_highdicom
     from lvlab.commands.segment import gather, write_masks
 
+    if args.dicom_seg:
+        need_highdicom()
     run, files = _run(args), gather(args.paths)
-    count = write_masks(run, files, output(args.out), args.quiet)
+    count = write_masks(run, files, output(args.out), args.quiet, args.dicom_seg)
     print(f"Wrote {count} masks to {args.out}")
 
 
@@ -117,9 +122,42 @@ def figures(args):
     slices = _test_slices(load(args.data, need=("test",)))
     from lvlab.commands.report import format_summary, write_report
 
-    _, summary = write_report(run, slices, out)
-    print(format_summary(summary))
+    evidence = write_report(run, slices, out)
+    print(format_summary(evidence.summary))
     print(f"Wrote the pictures and tables to {out}")
+
+
+def report(args):
+    """Write what figures writes, and the report itself: report.html (one file) and report.pdf.
+
+    Of a cross-validation: over all patients, each by the fold that did not see it.
+    """
+    from lvlab.commands.crossval import Folds
+    from lvlab.store.files import find
+    from lvlab.store.folder import load
+    from lvlab.store.runs import open_run
+
+    out, folds = _folder(args.out), Folds(find(args.run))
+    run = folds or open_run(args.run)
+    _ = run.history
+    slices = load(args.data).everyone() if folds else _test_slices(load(args.data, need=("test",)))
+    from lvlab.commands.document import write_document
+
+    evidence = write_document(run, slices, out)
+    print(f"Dice {evidence.summary['dice']['mean']:.3f} on {len(slices)} slices")
+    print(f"Wrote {out}/report.html and {out}/report.pdf")
+
+
+def compare(args):
+    """Compare two runs on the same slices: paired differences with an interval by patient."""
+    from lvlab.store.folder import load
+    from lvlab.store.runs import open_run
+
+    runs = open_run(args.run_a), open_run(args.run_b)
+    slices = _test_slices(load(args.data, need=("test",))) if args.data else None
+    from lvlab.commands.compare import compare
+
+    print(*compare(*runs, slices), sep="\n")
 
 
 def doctor(args):
@@ -215,6 +253,7 @@ def build_parser():
     sub.add_argument("--out", required=True, type=Path, help="a new folder")
     sub.add_argument("--patients", type=int, default=8, help="patients in all; a quarter goes to test/ (default 8)")
     sub.add_argument("--seed", type=_seed, default=0)
+    sub.add_argument("--frames", type=int, default=0, help="write the whole heartbeat, too, in so many frames: cine/")
     sub = command(check)
     sub.add_argument("folder", type=Path)
     sub = command(import_sunnybrook)
@@ -240,10 +279,19 @@ def build_parser():
     sub.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="DICOM files or folders of them")
     sub.add_argument("--out", required=True, type=Path)
     sub.add_argument("--run", type=Path, help="a run folder")
+    sub.add_argument("--dicom-seg", action="store_true", help="write DICOM Segmentation objects, too")
     sub = command(figures)
     sub.add_argument("--run", required=True, type=Path, help="a run folder")
     sub.add_argument("--data", required=True, type=Path, help="a course folder; test/ is enough")
     sub.add_argument("--out", required=True, type=Path)
+    sub = command(report)
+    sub.add_argument("--run", required=True, type=Path, help="a run folder, or a cross-validation's")
+    sub.add_argument("--data", required=True, type=Path, help="a course folder; test/ is enough for a run")
+    sub.add_argument("--out", required=True, type=Path)
+    sub = command(compare)
+    sub.add_argument("run_a", type=Path, metavar="RUN_A", help="a run folder")
+    sub.add_argument("run_b", type=Path, metavar="RUN_B", help="the run to compare with it")
+    sub.add_argument("--data", type=Path, help="score both on this folder's test/ (default: their scores.csv)")
     sub = command(crossval)
     sub.add_argument("--data", required=True, type=Path, help="a course folder")
     sub.add_argument("--out", required=True, type=Path, help="a folder for one run a fold")

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from lvlab import metrics
 from lvlab.errors import CourseError
@@ -87,8 +86,8 @@ def by_volume(scores: pd.DataFrame) -> pd.DataFrame:
 def summarise(scores: pd.DataFrame) -> dict[str, Any]:
     """Return {n, both_empty, precision, recall, dice, jaccard, dice_per_volume, names} of a score table.
 
-    Each metric has mean, sd (population), median, worst, best over the slices that are not both
-    empty, dice_per_volume over the volumes (and their number n); names are those of the best, the
+    Each metric has mean, sd (population), median (lower middle), worst, best over the slices that are not
+    both empty, dice_per_volume over the volumes (and their number n); names are those of the best, the
     median (lower middle) and the worst Dice.
     """
     counted = scores[scores.dice.notna()]
@@ -102,9 +101,10 @@ def summarise(scores: pd.DataFrame) -> dict[str, Any]:
 
 
 def _statistics(values):
-    """Return mean, sd, median, worst and best of a column, NaN each where it is empty."""
-    numbers = values.to_numpy(float)
-    of = {"mean": np.mean, "sd": np.std, "median": np.median, "worst": np.min, "best": np.max}
+    """Return mean, sd, median (the lower middle), worst and best of a column, NaN each where it is empty."""
+    numbers = np.sort(values.to_numpy(float))
+    of = {"mean": np.mean, "sd": np.std, "median": lambda each: each[(len(each) - 1) // 2], "worst": np.min,
+          "best": np.max}
     return {name: float(statistic(numbers)) if len(numbers) else float("nan") for name, statistic in of.items()}
 
 
@@ -114,20 +114,6 @@ def ranked(scores: pd.DataFrame) -> dict[str, Any]:
     if len(order) == 0:
         return {}
     return {"best": order[-1], "median": order[(len(order) - 1) // 2], "worst": order[0]}
-
-
-def confidence_interval(
-        scores: pd.DataFrame, metric: str = "dice", level: float = 0.95, draws: int = 2000, seed: int = 0,
-) -> tuple[float, float]:
-    """Return the (low, high) bootstrap percentile interval of a metric's mean, slices drawn with replacement.
-
-    Slices of one patient resemble one another, so the true interval is wider still. Efron 1979,
-    doi:10.1214/aos/1176344552.
-    """
-    values = scores[metric].dropna().to_numpy()
-    interval = stats.bootstrap((values,), np.mean, n_resamples=draws, confidence_level=level, method="percentile",
-                               rng=np.random.default_rng(seed)).confidence_interval
-    return float(interval.low), float(interval.high)
 
 
 def threshold_curves(truth: np.ndarray, probability: ArrayLike, thresholds: np.ndarray = THRESHOLDS) -> pd.DataFrame:

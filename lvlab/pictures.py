@@ -43,6 +43,8 @@ def triptych(slices, prediction, row, caption=""):
     draw_slice(axes[1], overlay(image, truth), title="Ground truth", truth=truth)
     score = metrics.dice(truth, predicted)
     draw_slice(axes[2], overlay(image, predicted, PREDICTION), f"Prediction, Dice {score:.3f}", truth, predicted)
+    draw_scale(axes[0], slices.table.col_spacing_mm.iloc[row], len(image))
+    outline_legend(figure)
     if caption:
         figure.suptitle(caption, fontsize=12, x=0.01, ha="left")
     return figure
@@ -90,7 +92,7 @@ def overlay_grid(slices, prediction, scores, columns=5):
     for axis, row in zip(np.ravel(axes), order, strict=False):
         draw_slice(axis, slices.images[row], f"{describe(slices.table.iloc[row])}\nDice {scores.dice[row]:.2f}",
                slices.masks[row], prediction[row], small=True)
-    _legend(figure)
+    outline_legend(figure)
     return figure
 
 
@@ -163,6 +165,14 @@ def draw_slice(axis, image, title="", truth=None, prediction=None, small=False):
     axis.axis("off")
 
 
+def draw_scale(axis, spacing_mm, side, length_mm=20):
+    """Draw a bar of `length_mm` into the lower left corner of an image; nothing where the spacing is unknown."""
+    if spacing_mm > 0:
+        left, low = 0.05 * side, 0.94 * side
+        axis.plot([left, left + length_mm / spacing_mm], [low, low], color="white", linewidth=2.5)
+        axis.text(left, low - 0.03 * side, f"{length_mm / 10:g} cm", color="white", fontsize=8)
+
+
 def outline(axis, mask, colour, width=1.4):
     """Draw a mask's outline, in the line of its colour; nothing where there is no mask, or an empty one."""
     if mask is not None and np.any(mask):
@@ -177,7 +187,7 @@ def _place(row):
     return " ".join(part for part in (row.phase, f"level {row.level}" if row.level else "") if part)
 
 
-def _legend(figure):
+def outline_legend(figure):
     handles = [plt.Line2D([], [], color=colour, linestyle=LINES[colour]) for colour in (TRUTH, PREDICTION)]
     figure.legend(handles, ["ground truth", "prediction"], loc="outside lower center", ncols=2, frameon=False)
 

@@ -12,7 +12,8 @@ from lvlab.errors import CourseError
 
 notes = logging.getLogger(__name__)
 SIZE = 128
-COLUMNS = ["name", "patient", "phase", "level", "row_spacing_mm", "col_spacing_mm", "slice_thickness_mm", "crop"]
+COLUMNS = ["name", "patient", "phase", "level", "row_spacing_mm", "col_spacing_mm", "slice_thickness_mm", "crop",
+           "position_mm", "time_ms", "group"]
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,9 @@ class SliceSet:
     images : float32 (n, h, w, 1) in [0, 1]
     masks : float32 (n, h, w, 1) in {0, 1}, or None where there is no ground truth
     table : DataFrame, one row per slice: name, patient, phase (ED, ES or empty), level (1 = most basal),
-        row_spacing_mm, col_spacing_mm, slice_thickness_mm (NaN where unknown) and crop, the crop's
-        (top, left) corner and the (rows, cols) of the frame it is cut from, in pixels; negative where padded
+        row_spacing_mm, col_spacing_mm, slice_thickness_mm (NaN where unknown), crop, the crop's (top, left)
+        corner and the (rows, cols) of the frame it is cut from, in pixels; negative where padded; position_mm
+        along the slices' normal, time_ms after the R wave (NaN where unknown), and the disease group ("")
     """
 
     images: np.ndarray

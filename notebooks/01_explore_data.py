@@ -364,6 +364,15 @@ lvlab.pictures.show_patient(training, patient)
 # the valve plane moves towards the apex in systole, so that one level may show the ventricle at ED and the atrium at
 # ES, and because the outflow tract joins the cavity there (in this patient, if the first slice lies high enough).
 
+# %% [markdown]
+# Between the two moments lies a whole beat. This is a phantom at twenty moments and a few levels: run the cell, choose
+# a level, press play.
+
+# %% tags=["nbval-ignore-output"]
+moments = np.arange(20) / 20
+beat = lvlab.phantom.stack(*lvlab.phantom.course_patient(1, seed=0), shares=moments, distance_mm=20)
+lvlab.viewers.cine_player(beat)
+
 # %%
 lvlab.views.area_by_level(training, patient)
 

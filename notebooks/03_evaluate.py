@@ -250,10 +250,10 @@ assert volumes.empty or volumes.dice.min() >= scores.dice.min()
 rng = np.random.default_rng(0)
 values = scores.dice.dropna().to_numpy()
 means = [rng.choice(values, len(values)).mean() for _ in range(2000)]
-by_bootstrap, by_scipy = np.quantile(means, [0.025, 0.975]), lvlab.evaluation.confidence_interval(scores)
-assert np.allclose(by_bootstrap, by_scipy, atol=0.02)
+by_bootstrap, by_scipy = np.quantile(means, [0.025, 0.975]), lvlab.clinic.agreement.interval(values, range(len(values)))
+assert np.allclose(by_bootstrap, (by_scipy.low, by_scipy.high), atol=0.02)
 print("mean Dice {:.3f}, 95 % interval {:.3f} to {:.3f} (SciPy: {:.3f} to {:.3f})".format(
-    values.mean(), *by_bootstrap, *by_scipy))
+    values.mean(), *by_bootstrap, by_scipy.low, by_scipy.high))
 
 # %% [markdown]
 # A rule of thumb gives nearly the same without a computer: 1.96 · SD / √n. Suppose a report says "Dice 0.75 ± 0.22,
@@ -264,7 +264,7 @@ print(f"0.75, ± {1.96 * 0.22 / np.sqrt(20):.2f}")
 
 # %% [markdown]
 # Anything from 0.65 to 0.85 is then compatible with that result. And slices of one patient resemble each other, so
-# twenty slices of two patients say far less than twenty patients would.
+# twenty slices of two patients say far less than twenty patients would; notebook 5 draws patients instead.
 
 # %% [markdown]
 # ### Exercise 3.3 · How many slices?

@@ -11,7 +11,7 @@ import pytest
 
 from lvlab.recipes import LAB
 from lvlab.teach import checks
-from lvlab.teach.checks import answers, evaluate, explore, train, transfer
+from lvlab.teach.checks import answers, beyond, evaluate, explore, train, transfer
 
 rng = np.random.default_rng(0)
 CROP = rng.normal(300, 80, (32, 32)).clip(0)
@@ -39,6 +39,11 @@ AT_70 = np.where(MASKS > 0, 0.75, 0.65)
 MINE = replace(LAB, name="mine", loss="dice", epochs=2, passes=1)
 LARGE, SMALL = SimpleNamespace(precision=0.5, recall=0.9), SimpleNamespace(precision=0.9, recall=0.5)
 ELSEWHERE = SimpleNamespace(precision=0.02, recall=0.03)
+
+
+BLOCK = MASKS[0, ..., 0] > 0
+AREAS = {"small": BLOCK & (np.arange(32) < 18), "aside": np.roll(BLOCK, 3), "island": BLOCK | (np.arange(32) > 28)}
+DOUBTED = np.array([0.5, 0.6] + [0.9] * 6 + [0.95, 0.4])
 
 
 def shift(axis, step=1):
@@ -141,6 +146,13 @@ TABLE = {
         (lambda a, b, share: line(a, b, 0.5), "middle"),
         (lambda a, b, share: [x + share * y for x, y in zip(a, b, strict=True)], "add up to 1"),
         (lambda a, b, share: line(a, b, share)[:1], "As many arrays"), (lambda a, b, share: a + share * b, "call it")]),
+    "5_1": ((BLOCK, AREAS), "aside", [
+        ("island", "changes it most"), ("small", "without their signs"), ("nothing", "one of")]),
+    "5_2": ((), np.sqrt(10), [(1, "no more than its 10 patients"), (10, "root of n"), (0.316, "other way round")]),
+    "5_3": (({"ED": 120, "ES": 48},), 60, [
+        (0.6, "in percent"), (72, "stroke volume"), (40, "stays behind"), (150, "end-diastole, not")]),
+    "5_4": ((DOUBTED, np.arange(10)), 2 / 3, [
+        (2, "Of how many"), (1, "slices looked at"), (1 / 3, "most"), ("all", "open the hints")]),
     "4_2": ((BEFORE, AFTER), 3, [(0.6, "the share"), (2, "became better"), (-0.08, "the mean difference")]),
 }
 WRONG = [(number, arguments, answer, hint) for number, (arguments, _, wrong) in TABLE.items() for answer, hint in wrong]
@@ -235,7 +247,7 @@ def test_a_hint_is_computed_only_when_the_answer_is_wrong(capsys):
 
 
 def test_checks_stand_in_the_order_of_the_exercises_one_file_a_notebook():
-    for notebook, room in enumerate((explore, train, evaluate, transfer), start=1):
+    for notebook, room in enumerate((explore, train, evaluate, transfer, beyond), start=1):
         numbers = re.findall(r"^def exercise_(\d)_(\d)", inspect.getsource(room), re.M)
         assert numbers == [(str(notebook), str(place)) for place in range(1, len(numbers) + 1)]
 

@@ -1,15 +1,19 @@
 """Cross-validation by patient, pre-training's slices, and starting from the shipped weights."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from joblib import parallel_config
 
 import lvlab
+from lvlab.clinic import judge
 from lvlab.commands import crossval
 from lvlab.errors import CourseError
+from lvlab.evaluation import masks_of
 from lvlab.recipes import LAB, LAB_FROM_PHANTOM
 from lvlab.store import runs, shipped
 from tests.test_slices import made_of
@@ -44,6 +48,13 @@ def test_cross_validation_scores_every_slice_once_a_seed_and_resumes(phantom_fol
         assert not set(group) & {*record["training_patients"], *record["validation_patients"]}
     with pytest.raises(CourseError, match="already exists"):
         crossval.cross_validate(slices, tiny, tmp_path / "cv", folds=2)
+    folds = crossval.Folds(tmp_path / "cv")
+    probability = folds.predict(slices)
+    scores = judge.judged(slices, probability, masks_of(probability)).set_index("name").dice
+    np.testing.assert_allclose(scores[table.name], table.dice)
+    assert folds.record["folds"] == 2 and len(folds.history) == 1 and not crossval.Folds(tmp_path)
+    with pytest.raises(CourseError, match="do not test each"):
+        folds.predict(replace(slices, table=slices.table.assign(patient="somebody else")))
     caplog.set_level("INFO", "lvlab")
     again, _ = crossval.cross_validate(slices, tiny, tmp_path / "cv", folds=2, resume=True, quiet=True)
     assert caplog.text.count("opened") == 2
@@ -54,19 +65,20 @@ def test_a_killed_pretraining_goes_on_where_it_was(tmp_path, monkeypatch):
     recipe = replace(pretraining.PRETRAIN, filters=(2, 4), epochs=2, passes=1, augmentation="none")
     kept = pretraining.keep
     monkeypatch.setattr(pretraining, "VALIDATION", 4)
-    whole = pretraining.pretrain(tmp_path / "whole", recipe, fresh=8, quiet=True)
-
+    pretrain = partial(pretraining.pretrain, recipe=recipe, fresh=8, copies=2, quiet=True)
     def killed_after(*state):
         kept(*state)
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(pretraining, "keep", killed_after)
-        pretraining.pretrain(tmp_path / "cut", recipe, fresh=8, quiet=True)
-    resumed = pretraining.pretrain(tmp_path / "cut", recipe, fresh=8, resume=True, quiet=True)
-    assert resumed.history.epoch.tolist() == [1, 2]
-    np.testing.assert_allclose(resumed.history.loss, whole.history.loss, rtol=1e-3)
-    further = pretraining.pretrain(tmp_path / "further", recipe, fresh=8, quiet=True, before=whole)
+    with parallel_config("sequential"):
+        whole = pretrain(tmp_path / "whole")
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(pretraining, "keep", killed_after)
+            pretrain(tmp_path / "cut")
+        resumed = pretrain(tmp_path / "cut", resume=True)
+        assert resumed.history.epoch.tolist() == [1, 2]
+        np.testing.assert_allclose(resumed.history.loss, whole.history.loss, rtol=1e-3)
+        further = pretrain(tmp_path / "further", before=whole)
     assert further.record["training_slices"] == 2 * whole.record["training_slices"]
 
 

@@ -330,7 +330,8 @@ def test_a_hospitals_export_is_segmented_without_what_is_no_mr_image(place, capl
 def test_a_cine_in_one_file_gives_a_mask_a_frame(place):
     enhanced(2).save_as(place / "cine.dcm", enforce_file_format=True)
     assert write_masks(EVERYWHERE, gather([place / "cine.dcm"]), place / "out", quiet=True) == 2
-    assert sorted(path.name for path in (place / "out").iterdir()) == ["cine_f0001.png", "cine_f0002.png"]
+    assert sorted(path.name for path in (place / "out").iterdir()) == [
+        "cine_f0001.png", "cine_f0002.png", "review.csv"]
 
 
 def test_a_long_axis_view_among_short_axis_slices_is_named(place, caplog):

@@ -40,7 +40,7 @@ def test_what_make_installs_is_what_is_pinned(line):
 def test_conda_environment_installs_what_make_installs():
     conda = (PROJECT / "environment.yml").read_text()
     makefile = (PROJECT / "Makefile").read_text()
-    extras = re.search(r"--editable '(\.\[[a-z,]+\])'", makefile)[1]
+    extras = re.search(r"--editable '(\.\[[a-z,-]+\])'", makefile)[1]
     assert f"--editable {extras}" in conda and "--constraint constraints.txt" in conda
     assert f"python {PYPROJECT['requires-python']}" in conda
 

@@ -17,6 +17,7 @@ from lvlab.phantom.anatomy import GROUPS, Tissue, cavity_volume_ml, chamber, exa
 from lvlab.phantom.course import FRAME, _test_patients
 from lvlab.phantom.drawing import render
 from lvlab.phantom.scanner import acquire, sample_scanner
+from lvlab.store.folder import load_images
 
 anatomies = st.builds(lambda seed, *kind: sample_anatomy(np.random.default_rng(seed), *kind),
                       st.integers(0, 10_000), st.sampled_from(["realistic", "wild"]), st.sampled_from(GROUPS))
@@ -25,6 +26,30 @@ anatomies = st.builds(lambda seed, *kind: sample_anatomy(np.random.default_rng(s
 @pytest.fixture(scope="module")
 def course(tmp_path_factory):
     return phantom.write(tmp_path_factory.mktemp("phantom") / "course", patients=2, seed=3, quiet=True)
+
+
+def test_a_whole_heartbeat_is_written_on_demand(tmp_path):
+    """From base to apex, each frame with its mask; the course folder itself is the same as without."""
+    short = phantom.write(tmp_path / "short", patients=1, seed=3, quiet=True)
+    whole = phantom.write(tmp_path / "whole", patients=1, seed=3, quiet=True, frames=4)
+    for path in sorted(short.rglob("*.dcm")):
+        assert path.read_bytes() == (whole / path.relative_to(short)).read_bytes()
+    files = sorted((whole / "cine" / "phantom-01").glob("*.dcm"))
+    tags = [pydicom.dcmread(file, stop_before_pixels=True) for file in files]
+    assert len(files) == len(list((whole / "cine").rglob("*.png"))) >= 24
+    assert len({tag.SOPInstanceUID for tag in tags}) == len(tags) and len({tag.SeriesInstanceUID for tag in tags}) == 1
+    assert sorted({float(tag.TriggerTime) for tag in tags}) == [0, 225, 450, 675]
+    slices = load_images(files)
+    assert set(slices.table.patient) == {"phantom-01"} and slices.table.position_mm.nunique() == len(files) // 4
+    assert set(slices.table.group) == {"normal"}
+
+
+def test_two_scans_of_one_patient_show_the_same_heart_in_other_images():
+    first, again = phantom.scanned_twice(0, seed=0)
+    assert first.table.patient[0] == again.table.patient[0] and first.fingerprint() != again.fingerprint()
+    volume = [(slices.masks.sum(axis=(1, 2, 3)) * slices.table.row_spacing_mm**2 * 10)[slices.table.phase == "ED"].sum()
+              for slices in (first, again)]
+    assert volume[0] == pytest.approx(volume[1], rel=0.1)
 
 
 @settings(deadline=None, max_examples=40)

@@ -11,7 +11,7 @@ finite = st.floats(-1e4, 1e4, width=32)
 
 
 def made_of(patients):
-    rows = [(f"{p}-{i}", p, "ED", 1, 1.4, 1.4, 8.0, (0, 0, 8, 8)) for i, p in enumerate(patients)]
+    rows = [(f"{p}-{i}", p, "ED", 1, 1.4, 1.4, 8.0, (0, 0, 8, 8), np.nan, np.nan, "") for i, p in enumerate(patients)]
     images = np.arange(len(rows) * 64, dtype=np.float32).reshape(-1, 8, 8, 1) / 1e5
     return SliceSet(images, (images > 0).astype(np.float32), pd.DataFrame(rows, columns=COLUMNS))
 

@@ -36,6 +36,16 @@ def test_slice_browser_redraws_when_a_control_moves(slices, prediction):
     assert changes(picture, place, len(place.options) - 1, "index")
 
 
+def test_the_cine_player_moves_through_the_beat_and_the_levels():
+    cine = lvlab.phantom.stack(*lvlab.phantom.course_patient(0, seed=0), shares=(0, 0.2, 0.4), distance_mm=30)
+    play, box = viewers.cine_player(cine).children
+    level, frame, picture = box.children
+    assert changes(picture, play, 2) and frame.value == 2
+    assert changes(picture, level, level.options[-1])
+    assert picture.value == controls.png(views.slice_view(cine, int(cine.table.index[
+        (cine.table.level == level.value) & (cine.table.time_ms == 360)][0])))
+
+
 def test_slice_browser_keeps_the_level_and_draws_once_when_phase_or_patient_changes(slices):
     patient, phase, place, *_, picture = viewers.slice_browser(slices).children
     place.index = 2

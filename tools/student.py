@@ -14,7 +14,8 @@ import nbformat
 
 from lvlab.store.files import PROJECT
 
-NOTEBOOKS = ("01_explore_data", "02_train_unet", "03_evaluate", "04_from_phantom_to_patient")
+NOTEBOOKS = ("01_explore_data", "02_train_unet", "03_evaluate", "04_from_phantom_to_patient",
+             "05_beyond_dice")
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 CHECK = re.compile(r"^lvlab\.checks\.exercise_(\d+_\d+)\(", re.M)
 CONFIG = 'c = get_config()\nc.CourseDirectory.course_id = "lvlab"\nc.ExecutePreprocessor.timeout = 900\n' \

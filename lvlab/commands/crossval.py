@@ -1,14 +1,17 @@
 """Cross-validation by patient: every patient is tested once by a network that never saw it."""
 
 import logging
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from lvlab.clinic import judge
 from lvlab.errors import CourseError
-from lvlab.evaluation import evaluate, summarise
+from lvlab.evaluation import predict, summarise
 from lvlab.store.files import refuse_full, write_csv, write_json
-from lvlab.store.runs import RECIPE, clear_run, versions
+from lvlab.store.runs import RECIPE, clear_run, open_run, versions
 
 notes = logging.getLogger(__name__)
 
@@ -46,6 +49,50 @@ def clear_way(out, resume, overwrite):
                           ["resume", "overwrite", "out"])
 
 
+class Folds:
+    """The finished folds of one seed of a cross-validation in `path`, which a report takes for one run."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+        found = sorted(folder.parent.name for folder in self.path.glob(f"seed*-*/{RECIPE}"))
+        self.seed = min((int(name[4:].partition("-")[0]) for name in found), default=None)
+        self.runs = [open_run(self.path / name) for name in found if name.startswith(f"seed{self.seed}-")]
+
+    def __bool__(self):
+        return bool(self.runs)
+
+    @property
+    def recipe(self):
+        """The recipe of every fold."""
+        return self.runs[0].recipe
+
+    @cached_property
+    def record(self):
+        """What is the same in all folds; the training time is that of one fold, on average."""
+        first = self.runs[0].record
+        seconds = np.mean([run.record["train_seconds"] for run in self.runs])
+        return {key: first.get(key) for key in ("seed", "precision", "cpus", "parameters")} | {
+            "train_seconds": float(seconds), "folds": len(self.runs)}
+
+    @property
+    def history(self):
+        """The mean over the folds, epoch by epoch."""
+        return pd.concat([run.history for run in self.runs]).groupby("epoch", as_index=False).mean()
+
+    def predict(self, slices):
+        """Return the probability (n, h, w, 1) in each slice by the fold that did not see its patient."""
+        probability, times = np.zeros_like(slices.images), np.zeros(len(slices), int)
+        for run in self.runs:
+            seen = {*run.record["training_patients"], *run.record["validation_patients"]}
+            tested = ~slices.table.patient.isin(seen).to_numpy()
+            probability[tested] = predict(run, slices.subset(tested)) if tested.any() else 0
+            times += tested
+        if not (times == 1).all():
+            raise CourseError(f"{self.path}: its folds do not test each of these patients once; name the course folder "
+                              "that was cross-validated, and let crossval finish", ["data"])
+        return probability
+
+
 def cross_validate(slices, recipe, out, folds="patient", seeds=(0,), resume=False, overwrite=False, quiet=False):
     """Train one run a fold and seed in `out`, and score each on its held-out patients.
 
@@ -62,12 +109,16 @@ def cross_validate(slices, recipe, out, folds="patient", seeds=(0,), resume=Fals
             tested = slices.table.patient.isin(patients).to_numpy()
             training, validation = slices.subset(~tested).split_by_patient(recipe.validation_fraction, seed)
             run = train_or_open(training, validation, recipe, out / f"seed{seed}-{fold}", seed=seed, quiet=quiet)
-            scores = evaluate(run, slices.subset(tested))
+            scores, _, _ = judge.judge(run, slices.subset(tested))
             notes.info("seed %d, %s: Dice %.3f, worst %.3f (%d slices, %.0f s)", seed, fold, scores.dice.mean(),
                        scores.dice.min(), len(scores), run.record["train_seconds"])
             tables.append(scores.assign(seed=seed, fold=fold, train_seconds=run.record["train_seconds"]))
     table = pd.concat(tables, ignore_index=True)
-    summary = {**summarise(table), "mean_dice_of_seed": table.groupby("seed").dice.mean().to_dict(),
+    about = slices.table.set_index("name").loc[table.name].reset_index()
+    if len(tuple(seeds)) > 1:
+        about["patient"] += ", seed " + table.seed.astype(str)
+    summary = {**summarise(table), **judge.summary(table, about),
+               "mean_dice_of_seed": table.groupby("seed").dice.mean().to_dict(),
                "train_seconds": table.groupby(["seed", "fold"]).train_seconds.first().mean(),
                "recipe": recipe.as_dict(), "versions": versions(), "data_fingerprint": slices.fingerprint()}
     table = table.drop(columns="train_seconds")

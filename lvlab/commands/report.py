@@ -1,43 +1,143 @@
 """Every figure and table of the report, by name, into one folder."""
 
+import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import matplotlib
 import pandas as pd
 
-from lvlab import metrics, pictures
-from lvlab.evaluation import score, segment, summarise
-from lvlab.store.files import output, whole_file, write_csv, write_json
+from lvlab import pictures
+from lvlab.clinic import charts, judge, review
+from lvlab.evaluation import masks_of, predict, summarise
+from lvlab.store.files import PROJECT, output, whole_file, write_csv, write_json
 from lvlab.store.runs import versions
 
+STEADY = {"svg.hashsalt": "lvlab", "svg.fonttype": "path"}  # the same picture gives the same file
 
-def score_run(run, slices):
-    """Evaluate and time: return (score table, summary with times, recipe, versions, fingerprint)."""
-    run.model.predict_on_batch(slices.images[:1])
+
+class Evidence(NamedTuple):
+    """A run on slices with ground truth, and all that its figures are drawn from."""
+
+    run: Any
+    slices: Any
+    probability: Any
+    prediction: Any
+    scores: Any
+    summary: dict
+
+
+class Picture(NamedTuple):
+    """A figure of the report: who draws it from the Evidence, its caption, and what a blind reader is told."""
+
+    function: Callable
+    draw: Callable
+    caption: str
+    alt: str
+    needed: Callable = lambda evidence: True
+
+
+def ranked(place):
+    """Return the Picture of the best, median or worst slice."""
+    return Picture(
+        pictures.triptych,
+        lambda e: pictures.ranked_triptychs(e.slices, e.prediction, e.scores)[place],
+        f"The slice with the {place} Dice of {{n}}: the image, the ground truth, and the prediction (dashed) over it.",
+        f"Three panels of one slice, the one with the {place} Dice: image, truth and prediction.",
+        lambda e: bool(e.summary["names"]))
+
+
+PICTURES = {
+    **{place: ranked(place) for place in ("best", "median", "worst")},
+    "learning_curves": Picture(
+        pictures.learning_curves, lambda e: pictures.learning_curves(e.run.history),
+        "Loss and Dice of the training and the validation slices over the epochs.",
+        "Two line charts over the epochs: loss on the left, Dice on the right, for training and validation."),
+    "overlay_grid": Picture(
+        pictures.overlay_grid, lambda e: pictures.overlay_grid(e.slices, e.prediction, e.scores),
+        "All {n} slices with the outlines of truth and prediction, from the worst Dice to the best.",
+        "A grid of all slices, each with two outlines and its Dice, sorted from worst to best."),
+    "dice_by_area": Picture(
+        pictures.dice_by_area, lambda e: pictures.dice_by_area(e.scores),
+        "Each slice's Dice against the area of its true cavity: small cavities are the hard ones.",
+        "A scatter plot of Dice against the true area of the cavity, end-diastole and end-systole marked apart."),
+    "strata": Picture(
+        charts.strata_plot, lambda e: charts.strata_plot(review.strata(e.scores, e.slices.table)),
+        "Dice by level, phase, size of the cavity, disease group and patient, where they are known: mean and worst "
+        "slice.",
+        "A dot chart with one row for each part of the slices: the mean Dice, and a line down to the worst slice.",
+        lambda e: bool(e.summary["names"])),
+    "failures": Picture(
+        charts.failure_gallery,
+        lambda e: charts.failure_gallery(e.slices, e.prediction, review.failures(e.scores)),
+        "The slices that cost most: by the area missed and invented, with the reason in words.",
+        "A gallery of the eight slices with the largest wrong area, each with two outlines and a reason."),
+    "area_agreement": Picture(
+        charts.bland_altman_plot,
+        lambda e: charts.bland_altman_plot(e.scores.area_true_mm2 / 100, e.scores.area_pred_mm2 / 100, "cm²",
+                                           "area of the cavity"),
+        "Agreement of the areas, slice by slice (Bland and Altman): bias and 95 % limits of agreement.",
+        "A Bland-Altman plot of the predicted minus the true area against their mean.",
+        lambda e: e.scores.area_true_mm2.notna().any()),
+    "ejection_fraction": Picture(
+        charts.bland_altman_plot,
+        lambda e: charts.bland_altman_plot(*(pd.DataFrame(e.summary["function"])[f"ef_percent_{who}"]
+                                             for who in ("true", "pred")), "points", "ejection fraction"),
+        "Agreement of the ejection fractions, patient by patient (Bland and Altman).",
+        "A Bland-Altman plot of the predicted minus the true ejection fraction against their mean.",
+        lambda e: len(e.summary["function"]) > 1),
+    "reliability": Picture(
+        charts.reliability_plot, lambda e: charts.reliability_plot(review.reliability(e.probability, e.slices.masks)),
+        "Do the probabilities keep their word? Of the pixels promised with a probability, the share that is inside.",
+        "A line of the observed share of pixels inside against the promised probability, beside the diagonal.",
+        lambda e: bool((e.probability >= 0.01).any())),
+    "review": Picture(
+        charts.review_curve,
+        lambda e: charts.review_curve(e.scores.dice, review.review_score(e.scores.confidence, e.scores.implausible)),
+        "How many of the slices under Dice 0.7 one finds by looking at the least sure slices first.",
+        "A step curve: share of the failures found against share of the slices looked at, beside the diagonal.",
+        lambda e: e.summary["review"]["under_0.7"] > 0),
+}
+
+
+def judge_run(run, slices):
+    """Evaluate and time; return the Evidence, whose summary has times, recipe, versions and fingerprint."""
+    if hasattr(run, "model"):
+        run.model.predict_on_batch(slices.images[:1])
     before = time.perf_counter()
-    prediction = segment(run, slices)
+    probability = run.predict(slices) if hasattr(run, "predict") else predict(run, slices)
+    prediction = masks_of(probability, run.recipe.threshold)
     seconds = time.perf_counter() - before
-    table = score(slices, prediction)
-    summary = {**summarise(table), "train_seconds": run.record.get("train_seconds"), "predict_seconds": seconds,
+    scores = judge.judged(slices, probability, prediction)
+    summary = {**summarise(scores), **judge.summary(scores, slices.table),
+               "train_seconds": run.record.get("train_seconds"), "predict_seconds": seconds,
                "recipe": run.recipe.as_dict(), "seed": run.record.get("seed"), "versions": versions(),
                "data_fingerprint": slices.fingerprint()}
-    return table, summary
+    return Evidence(run, slices, probability, prediction, scores, summary)
 
 
 def format_summary(summary):
     """Return the summary as a small table of text."""
-    rows = pd.DataFrame({name: summary[name] for name in metrics.NAMES}).T
-    volumes = summary["dice_per_volume"]
-    per_volume = f"\nDice of {volumes['n']} volumes (patient and phase): {volumes['mean']:.3f}, worst " \
-                 f"{volumes['worst']:.3f}" if volumes["n"] else ""
-    return f"n = {summary['n']} slices\n{rows.round(3).to_string()}{per_volume}"
+    lines = [f"n = {summary['n']} slices of {summary['patients'] or 'unknown'} patients",
+             pd.DataFrame(judge.table_of(summary)).T.to_string()]
+    volumes, function = summary["dice_per_volume"], summary["ejection_fraction"]
+    if volumes["n"]:
+        lines.append(f"Dice of {volumes['n']} volumes (patient and phase): {volumes['mean']:.3f}, worst "
+                     f"{volumes['worst']:.3f}")
+    if function["n"]:
+        limits = f", 95 % limits {function['low']:+.1f} to {function['high']:+.1f}" if function["n"] > 1 else ""
+        lines.append(f"Ejection fraction, prediction - truth: {function['bias']:+.1f} points{limits} "
+                     f"(n = {function['n']})")
+    return "\n".join(lines + [summary["caution"]] * bool(summary["caution"]))
 
 
 def write_scores(run, slices, out):
     """Score a run on slices with ground truth; write scores.csv and summary.json; return both."""
-    scores, summary = score_run(run, slices)
-    write_tables(scores, summary, out)
-    return scores, summary
+    evidence = judge_run(run, slices)
+    write_tables(evidence.scores, evidence.summary, out)
+    return evidence.scores, evidence.summary
 
 
 def write_tables(scores, summary, out):
@@ -47,26 +147,61 @@ def write_tables(scores, summary, out):
 
 
 def write_report(run, slices, out):
-    """Write scores.csv, summary.json and every picture of a run on slices into `out`.
+    """Write every table and picture of a run on slices into `out`, and manifest.json, which says what made them.
 
-    Returns (score table, summary). What an earlier report wrote there is replaced, file by file.
+    Tables: scores.csv, summary.json, and the report's table as metrics.csv, .md and .tex. Pictures: NAME.png and
+    NAME.svg. Returns the Evidence. What an earlier report wrote there is replaced, file by file.
     """
     out = output(out)
-    scores, summary = score_run(run, slices)
-    drawn = figures(run, slices, scores)
-    write_tables(scores, summary, out)
-    for name, figure in drawn.items():
-        with whole_file(out / f"{name}.png") as temporary:
-            figure.savefig(temporary, dpi=150, format="png")
-    return scores, summary
+    evidence = judge_run(run, slices)
+    with matplotlib.rc_context(STEADY):
+        drawn = {name: picture.draw(evidence) for name, picture in PICTURES.items() if picture.needed(evidence)}
+        write_tables(evidence.scores, evidence.summary, out)
+        _write_metrics(evidence.summary, out)
+        for name, figure in drawn.items():
+            for ending, about in (("png", {"Software": None}), ("svg", {"Date": None})):
+                with whole_file(out / f"{name}.{ending}") as temporary:
+                    figure.savefig(temporary, dpi=150, format=ending, metadata=about)
+                figure.set_layout_engine("none")  # found by the first of the two, and slow to find
+    write_json(out / "manifest.json", manifest(evidence, drawn))
+    return evidence
 
 
-def figures(run, slices, scores):
-    """Return {name: Figure} of the report."""
-    prediction = segment(run, slices)
+def _write_metrics(summary, out):
+    """Write the report's table for a spreadsheet, for a README and for a paper."""
+    rows = judge.table_of(summary)
+    table = pd.DataFrame(rows).T.rename_axis("Measure").reset_index()
+    bars = [table.columns, ["---"] * len(table.columns), *table.to_numpy()]
+    latex = [*(" & ".join(row).replace("%", r"\%") + r" \\" for row in [table.columns, *table.to_numpy()])]
+    texts = {"csv": table.to_csv(index=False), "md": "\n".join(f"| {' | '.join(row)} |" for row in bars) + "\n",
+             "tex": "\n".join([r"\begin{tabular}{l" + "r" * (len(table.columns) - 1) + "}", r"\hline", latex[0],
+                               r"\hline", *latex[1:], r"\hline", r"\end{tabular}", ""])}
+    for ending, text in texts.items():
+        with whole_file(out / f"metrics.{ending}") as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def manifest(evidence, names):
+    """Return what made each figure: function, caption, alt text; and data, recipe, versions, commit of all."""
+    summary = evidence.summary
     return {
-        **pictures.ranked_triptychs(slices, prediction, scores),
-        "learning_curves": pictures.learning_curves(run.history),
-        "overlay_grid": pictures.overlay_grid(slices, prediction, scores),
-        "dice_by_area": pictures.dice_by_area(scores),
-    }
+        "figures": {name: {"files": [f"{name}.png", f"{name}.svg"], "caption": caption(name, summary),
+                           "alt": PICTURES[name].alt,
+                           "function": f"{PICTURES[name].function.__module__}.{PICTURES[name].function.__name__}"}
+                    for name in names},
+        "tables": ["scores.csv", "summary.json", "metrics.csv", "metrics.md", "metrics.tex"],
+        "commit": commit(), **{key: summary[key] for key in ("data_fingerprint", "recipe", "seed", "versions")}}
+
+
+def caption(name, summary):
+    """Return a figure's caption."""
+    return PICTURES[name].caption.format(n=summary["n"])
+
+
+def commit():
+    """Return the commit of the source, "" where it is not a checkout."""
+    try:
+        return subprocess.run(["git", "-C", str(PROJECT), "rev-parse", "HEAD"], capture_output=True, text=True,
+                              timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""

@@ -5,13 +5,15 @@ import warnings
 from collections import Counter, defaultdict
 from pathlib import Path
 
+import pandas as pd
 from tqdm.auto import tqdm
 
 from lvlab import evaluation
+from lvlab.clinic import dicom_seg, review
 from lvlab.errors import CourseError
 from lvlab.slices import uncrop
 from lvlab.store import dicom, folder
-from lvlab.store.files import find, refuse_full, shorten, walk, whole_folder
+from lvlab.store.files import find, refuse_full, shorten, walk, whole_folder, write_csv
 from lvlab.store.masks import write_mask
 
 notes = logging.getLogger(__name__)
@@ -79,10 +81,20 @@ def _kind(file):
         return "MR"
 
 
-def write_masks(run, files, out, quiet=False):
+def _write_review(path, targets, sure, implausible):
+    """Write one row a mask, in the order in which a person should look at them."""
+    table = pd.DataFrame({"mask": [target.as_posix() for target in targets], "confidence": sure,
+                          "implausible": implausible})
+    write_csv(path, table.iloc[review.review_score(sure, implausible).argsort(kind="stable")])
+
+
+def write_masks(run, files, out, quiet=False, as_dicom=False):
     """Segment each file and write its masks, 0/255, in the original frame, all or none; return how many.
 
-    A file of several frames, such as a cine, gives one mask a frame: NAME_f0001.png …
+    as_dicom : write them as DICOM Segmentation objects, too (`clinic.dicom_seg`), one a stack
+
+    A file of several frames, such as a cine, gives one mask a frame: NAME_f0001.png … Beside the masks, review.csv
+    lists them, those first that a person should look at: the least sure, and what no heart does.
     """
     refuse_full(out)
     images, targets = [], []
@@ -92,11 +104,18 @@ def write_masks(run, files, out, quiet=False):
         targets += [target] if len(frames) == 1 else [
             target.with_name(f"{target.stem}_f{number:04d}.png") for number in range(1, len(frames) + 1)]
     slices = folder.slice_set(images)
-    masks = evaluation.segment(run, slices)
+    probability = evaluation.predict(run, slices)
+    masks = evaluation.masks_of(probability, run.recipe.threshold)
+    frames, sure = [], review.confidence(probability, masks)
     with whole_folder(out) as written:
         rows = zip(masks[..., 0], slices.table.crop, images, targets, strict=True)
         for mask, crop, image, target in tqdm(rows, total=len(targets), unit="slice", disable=quiet, delay=2):
             top, left, rows, cols = crop
             frame = uncrop(mask > 0, (top, left), (rows, cols))
-            write_mask(written / target, folder.mask_at(frame, image.pixels.shape))
+            frames.append(folder.mask_at(frame, image.pixels.shape))
+            write_mask(written / target, frames[-1])
+        _write_review(written / "review.csv", targets, sure, review.implausible(slices.table, masks))
+        if as_dicom and not dicom_seg.write(written, [image.path for image in images], frames):
+            raise CourseError("no file tells where it lies in the patient, so there is no DICOM SEG; write PNG masks "
+                              "only", ["dicom_seg"])
     return len(targets)

@@ -4,4 +4,5 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__, submodules=["anatomy", "drawing", "scanner"],
-    submod_attrs={"course": ["KINDS", "course_patient", "level_positions_mm", "random_slices", "write"]})
+    submod_attrs={"course": ["KINDS", "course_patient", "level_positions_mm", "random_slices", "scanned_twice", "stack",
+                              "stack_positions_mm", "write"]})

@@ -1,4 +1,4 @@
-"""Synthetic patients: the course folder on disk, and an endless stream of slices for pre-training."""
+"""Synthetic patients: the course folder on disk, whole heartbeats, and an endless stream for pre-training."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from scipy.interpolate import PchipInterpolator
 from tqdm.auto import tqdm
 
 from lvlab.phantom.anatomy import apical_share, cavity_radius_mm, chamber, exaggerate, sample_anatomy
@@ -17,8 +18,12 @@ from lvlab.store.files import whole_folder
 from lvlab.store.masks import write_mask
 
 LEVELS, FRAME, FRAMES, SYSTOLE_FRAME = 5, 192, 20, 8
+CYCLE_MS, STACK_MM = 900, 10.0  # a heartbeat; from slice to slice, gap included (SCMR: doi:10.1186/s12968-020-00607-1)
+# How far the ventricle has contracted over the beat: ejection, fast filling, rest, the atrium's kick (Mitchell and
+# Wang 2014, doi:10.1152/advan.00123.2013).
+_BEAT = PchipInterpolator([0, 0.08, 0.25, 0.4, 0.47, 0.58, 0.68, 0.85, 1], [0, 0.12, 0.75, 1, 0.93, 0.4, 0.2, 0.16, 0])
 # Spawn keys that keep the patients of the course folder and of the stream apart, whatever the seeds.
-_COURSE, _STREAM = 1, 2
+_COURSE, _STREAM, _CINE = 1, 2, 3
 _PHASES = {0.0: "ED", 1.0: "ES"}
 _TURNS = ("normal", "infarct", "hypertrophic")
 # What the stream shows, and how often: hearts as they come, and those that networks fail on.
@@ -43,15 +48,15 @@ def random_slices(n, seed, size=128, start=0, kind=None):
         number = start + i
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_STREAM, number)))
         drawn = kind or str(rng.choice(list(KINDS), p=list(KINDS.values())))
-        images[i, ..., 0], masks[i, ..., 0], phase, scanner = _random_slice(rng, size, drawn)
+        images[i, ..., 0], masks[i, ..., 0], phase, scanner, anatomy = _random_slice(rng, size, drawn)
         name = f"wild-{seed}-{number}"
         rows.append((name, name, _PHASES.get(phase, ""), 0, scanner.spacing_mm, scanner.spacing_mm,
-                     scanner.thickness_mm, (0, 0, size, size)))
+                     scanner.thickness_mm, (0, 0, size, size), np.nan, np.nan, anatomy.group))
     return SliceSet(images, masks, pd.DataFrame(rows, columns=COLUMNS))
 
 
 def _random_slice(rng, size, kind):
-    """Return the image (h, w), the mask (h, w), the phase and the scanner of one slice."""
+    """Return the image (h, w), the mask (h, w), the phase, the scanner and the anatomy of one slice."""
     group = {"huge_rv": "right overload", "obliterated": "hypertrophic"}.get(kind)
     anatomy = exaggerate(rng, sample_anatomy(rng, "wild", group), kind)
     scanner = sample_scanner(rng, "wild")
@@ -61,10 +66,10 @@ def _random_slice(rng, size, kind):
         edge = rng.uniform(0.5, 0.95) * size / 2 * scanner.spacing_mm * edge
         anatomy = replace(anatomy, offset=edge * rng.choice([1, 1j]))
     if kind == "heart_free" and rng.random() < 0.35:
-        return normalise(_empty_image(rng, size)), np.zeros((size, size), bool), phase, scanner
+        return normalise(_empty_image(rng, size)), np.zeros((size, size), bool), phase, scanner, anatomy
     tissues, mask = render(anatomy, _depth(rng, anatomy, phase, kind, scanner.spacing_mm), phase, (size, size),
                            scanner.spacing_mm, scanner.thickness_mm, heart=kind != "heart_free")
-    return normalise(acquire(scanner, tissues, rng)), mask, phase, scanner
+    return normalise(acquire(scanner, tissues, rng)), mask, phase, scanner, anatomy
 
 
 def _depth(rng, anatomy, phase, kind, spacing_mm):
@@ -93,12 +98,56 @@ def _empty_image(rng, size):
     return np.abs(rng.normal(size=(size, size)) + rng.uniform(0, 3)) * shading
 
 
-def write(out, patients=8, seed=0, quiet=False):
+def stack(anatomy, scanner, rng, patient="phantom", shares=(0, SYSTOLE_FRAME / FRAMES), distance_mm=STACK_MM,
+          shift_mm=0.0, size=128):
+    """Return a SliceSet of one patient from base to apex, with truth: a slice every `distance_mm`, at each share of
+    the heartbeat in `shares` (0 is end-diastole, 0.4 end-systole, which are called ED and ES).
+
+    shift_mm : how much deeper the stack begins; who is scanned again lies a little differently
+    """
+    images, masks, rows = [], [], []
+    for level, z_mm in enumerate(stack_positions_mm(anatomy, scanner.thickness_mm, distance_mm, shift_mm), start=1):
+        for number, share in enumerate(shares, start=1):
+            tissues, mask = render(anatomy, z_mm, float(_BEAT(share)), (size, size), scanner.spacing_mm,
+                                   scanner.thickness_mm)
+            images.append(normalise(acquire(scanner, tissues, rng)))
+            masks.append(mask)
+            rows.append((f"{patient}_s{level:02d}_im{number:04d}", patient, _phase_name(share), level,
+                         scanner.spacing_mm, scanner.spacing_mm, scanner.thickness_mm, (0, 0, size, size), z_mm,
+                         CYCLE_MS * share, anatomy.group))
+    return SliceSet(np.stack(images)[..., None], np.stack(masks)[..., None].astype(np.float32),
+                    pd.DataFrame(rows, columns=COLUMNS))
+
+
+def scanned_twice(number, seed, shares=(0, SYSTOLE_FRAME / FRAMES)):
+    """Return two SliceSets of one patient: the second time on another scanner, turned, moved, other planes."""
+    anatomy, scanner, rng = course_patient(number, seed)
+    first = stack(anatomy, scanner, rng, f"phantom-{number + 1:02d}", shares)
+    moved = replace(anatomy, rotation=anatomy.rotation + rng.normal(0, 0.2),
+                    offset=anatomy.offset + complex(*rng.normal(0, 5, 2)), seed=anatomy.seed + 1)
+    again = stack(moved, sample_scanner(rng), rng, f"phantom-{number + 1:02d}", shares,
+                  shift_mm=rng.uniform(0, STACK_MM) - STACK_MM / 2)
+    return first, again
+
+
+def stack_positions_mm(anatomy, thickness_mm, distance_mm=STACK_MM, shift_mm=0.0):
+    """Depths of a stack that covers the whole ventricle at end-diastole, from base to apex."""
+    first = thickness_mm / 2 + shift_mm
+    return np.arange(first - distance_mm * np.floor(max(first, 0) / distance_mm), anatomy.length, distance_mm)
+
+
+def _phase_name(share):
+    return {0: "ED", SYSTOLE_FRAME / FRAMES: "ES"}.get(share, "")
+
+
+def write(out, patients=8, seed=0, quiet=False, frames=0):
     """Write a course folder of phantom patients and return its path.
 
     Ten slices a patient: five levels, base (s01) to apex (s05), at end-diastole and end-systole. A
     quarter of the patients, at least one where there are several, goes to test/. The folder appears
     whole or not at all; one that is not empty is refused (CourseError).
+
+    frames : above 0, the whole heartbeat in so many frames, too, from base to apex, with truth: cine/PATIENT/
     """
     if patients < 1:
         raise ValueError(f"{patients} patients: one is needed at least")
@@ -109,6 +158,8 @@ def write(out, patients=8, seed=0, quiet=False):
         for number in tqdm(range(patients), desc="phantom patients", unit="patient", disable=quiet, delay=2):
             images, masks = (("test", "test/GT") if number in tested else ("training", "training"))
             _write_patient(folder / images, folder / masks, number, seed)
+            if frames:
+                _write_cine(folder / "cine" / f"phantom-{number + 1:02d}", number, seed, frames)
     return Path(out)
 
 
@@ -153,17 +204,36 @@ def _write_patient(images, masks, number, seed):
             stem = f"{patient}_s{level:02d}_{name}_im{instance:04d}"
             pixels = acquire(scanner, tissues, rng)
             slice_gap = depths[1] - depths[0]
-            dataset = _dicom(pixels, patient, seed, scanner, z_mm, slice_gap, instance, phase)
+            dataset = _dicom(pixels, patient, seed, scanner, z_mm, slice_gap, instance,
+                             CYCLE_MS * phase * SYSTOLE_FRAME / FRAMES, anatomy.group)
             dataset.save_as(images / f"{stem}.dcm", enforce_file_format=True)
             write_mask(masks / f"{stem}.png", mask)
 
 
-def _dicom(pixels, patient, seed, scanner, z_mm, slice_gap_mm, instance, phase):
+def _write_cine(folder, number, seed, frames):
+    """Write a patient's whole heartbeat, from base to apex: NAME.dcm, with NAME.png beside."""
+    anatomy, scanner, _ = course_patient(number, seed)
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_CINE, number)))
+    folder.mkdir(parents=True)
+    depths = stack_positions_mm(anatomy, scanner.thickness_mm)
+    for level, z_mm in enumerate(depths, start=1):
+        for frame in range(frames):
+            tissues, mask = render(anatomy, z_mm, float(_BEAT(frame / frames)), (FRAME, FRAME), scanner.spacing_mm,
+                                   scanner.thickness_mm)
+            instance = (level - 1) * frames + frame + 1
+            dataset = _dicom(acquire(scanner, tissues, rng), folder.name, seed, scanner, z_mm, STACK_MM, instance,
+                             CYCLE_MS * frame / frames, anatomy.group, "cine")
+            stem = f"{folder.name}_s{level:02d}_im{instance:04d}"
+            dataset.save_as(folder / f"{stem}.dcm", enforce_file_format=True)
+            write_mask(folder / f"{stem}.png", mask)
+
+
+def _dicom(pixels, patient, seed, scanner, z_mm, slice_gap_mm, instance, time_ms, group, series="series"):
     """Return one frame as an MR Image Storage data set."""
     dataset = Dataset()
-    _identify(dataset, patient, seed, instance)
+    _identify(dataset, patient, seed, instance, series)
     _place(dataset, scanner, z_mm, slice_gap_mm, pixels.shape)
-    dataset.TriggerTime = f"{900 * phase * SYSTOLE_FRAME / FRAMES:.1f}"
+    dataset.TriggerTime, dataset.AdmittingDiagnosesDescription = f"{time_ms:.1f}", group
     dataset.ScanningSequence, dataset.SequenceVariant, dataset.ScanOptions = "GR", "SS", "CG"
     dataset.MRAcquisitionType, dataset.EchoTrainLength = "2D", "1"
     dataset.RepetitionTime, dataset.EchoTime, dataset.FlipAngle = "3.2", "1.6", "50"
@@ -178,21 +248,22 @@ def _dicom(pixels, patient, seed, scanner, z_mm, slice_gap_mm, instance, phase):
     return dataset
 
 
-def _identify(dataset, patient, seed, instance):
+def _identify(dataset, patient, seed, instance, series):
     """Pseudonym, reproducible identifiers, and a made-up date."""
+    number = str(instance) if series == "series" else f"{series} {instance}"
     uid = {part: generate_uid(entropy_srcs=["lvlab phantom", str(seed), patient, part])
-           for part in ("study", "series", "frame of reference", str(instance))}
+           for part in ("study", series, "frame of reference", number)}
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = MRImageStorage
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = uid[str(instance)]
-    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = uid["study"], uid["series"]
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = uid[number]
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = uid["study"], uid[series]
     dataset.FrameOfReferenceUID, dataset.PositionReferenceIndicator = uid["frame of reference"], ""
     dataset.PatientName = dataset.PatientID = patient
     dataset.PatientBirthDate, dataset.PatientSex, dataset.PatientPosition = "", "O", "HFS"
     dataset.StudyDate, dataset.StudyTime = "20000101", "120000"
     dataset.StudyID, dataset.AccessionNumber, dataset.ReferringPhysicianName = "1", "", ""
-    dataset.Modality, dataset.SeriesNumber, dataset.InstanceNumber = "MR", 1, instance
+    dataset.Modality, dataset.SeriesNumber, dataset.InstanceNumber = "MR", 1 + (series == "cine"), instance
     dataset.Manufacturer, dataset.SeriesDescription = "lvlab phantom", "cine short axis"
     dataset.AcquisitionNumber, dataset.BodyPartExamined = 1, "HEART"
 

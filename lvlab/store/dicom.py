@@ -32,6 +32,10 @@ MR_CLASSES = tuple(ROOT + number for number in ("4", "4.1", "4.3", "4.4"))
 SCREENSHOT = re.compile(re.escape(ROOT) + r"7(\.|$)")
 NO_PICTURE = re.compile(re.escape(ROOT) + r"(4\.2|66|88|11|481|104|9|30|67|68)(\.|$)")
 NO_PICTURES = ("SEG", "SR", "PR", "KO", "REG", "FID", "DOC", "PLAN", "RWV", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD")
+#: Disease groups that a file may name; free text of a hospital is never taken over.
+GROUPS = ("normal", "infarct", "hypertrophic", "dilated", "right overload", "heart failure without infarct")
+SUNNYBROOK = re.compile(r"SC-(HF-I|HF-NI|HYP|N)-\d+$")  # Radau et al. 2009, doi:10.54294/g80ruo
+SUNNYBROOK_GROUPS = {"HF-I": "infarct", "HF-NI": "heart failure without infarct", "HYP": "hypertrophic", "N": "normal"}
 # From base to apex: to the left, forward and down, in DICOM's axes (left, back, up; PS3.3, C.7.6.2).
 TO_APEX = (1, -1, -1)
 OF_PYTHON = re.compile(r"NoneType|attribute|\bobject\b|argument|unpack|subscript|iterable|index|0x|\b(int|str)\b|'\w+'")
@@ -59,6 +63,8 @@ class DicomSlice:
     slice_thickness_mm: float
     evidence: tuple = field(default=(), repr=False)
     position_mm: float = float("nan")
+    time_ms: float = float("nan")
+    group: str = ""
     normal: tuple = ()
     kind: str = "MR"
     frame: int = 0
@@ -222,7 +228,26 @@ def _slice(path, dataset, stored, number, kind):
     normal = np.cross(axes[:3], axes[3:])
     normal = normal if np.dot(normal, TO_APEX) >= 0 else -normal
     position = float(np.dot(normal, _numbers(dataset, "ImagePositionPatient", 3, number)))
-    return DicomSlice(path, pixels, *sound_mm, _evidence(dataset), position, tuple(normal), kind, number)
+    return DicomSlice(path, pixels, *sound_mm, _evidence(dataset), position, _time_ms(dataset, number),
+                      group_of(dataset), tuple(normal), kind, number)
+
+
+def _time_ms(dataset, number):
+    """Return how long after the R wave a frame was taken, ms; NaN where no tag tells."""
+    for keyword in ("TriggerTime", "NominalCardiacTriggerDelayTime"):
+        time, = _numbers(dataset, keyword, 1, number)
+        if time == time:
+            return time
+    return number * _numbers(dataset, "FrameTime", 1)[0]
+
+
+def group_of(dataset):
+    """Return the disease group that a file names in the words of `GROUPS`, or by a Sunnybrook ID; else ""."""
+    said = str(dataset.get("AdmittingDiagnosesDescription") or "").strip().lower()
+    if said in GROUPS:
+        return said
+    known = SUNNYBROOK.match(str(dataset.get("PatientID") or "").strip().upper())
+    return SUNNYBROOK_GROUPS[known[1]] if known else ""
 
 
 def _decoded(path, dataset):

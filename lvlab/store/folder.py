@@ -26,7 +26,7 @@ from lvlab.store.dicom import is_dicom, read_dicom, size_of, stem_of, what_is
 from lvlab.store.files import PROJECT, find, shorten, walk, workplace
 
 notes = logging.getLogger(__name__)
-NAME_PATTERN = re.compile(r"(?P<patient>.+)_s(?P<level>\d+)_(?P<phase>ED|ES)_im(?P<instance>\d+)$")
+NAME_PATTERN = re.compile(r"(?P<patient>.+)_s(?P<level>\d+)(_(?P<phase>ED|ES))?_im(?P<instance>\d+)$")
 PARTS = {"training": ("training", "train"), "test": ("test", "testing")}
 MASK_FOLDERS = ("gt", "mask", "masks", "label", "labels", "groundtruth", "ground_truth", "ground truth")
 MASK_WORD = re.compile(r"([-_. ](mask|gt|label|seg)|\.dcm|\.ima|\.dicom)$", re.IGNORECASE)
@@ -249,7 +249,7 @@ def pseudonyms(slices):
         if named or not patient:
             order = {place: int(names[row]["level"]) for place, row in zip(places, rows, strict=True) if names[row]}
         for place, row in zip(places, rows, strict=True):
-            own = (names[row]["phase"], int(names[row]["level"])) if names[row] else ("", order.get(place, 0))
+            own = (names[row]["phase"] or "", int(names[row]["level"])) if names[row] else ("", order.get(place, 0))
             known[slices[row].path, slices[row].frame] = (patient, *own)
     return known
 
@@ -294,7 +294,8 @@ def _slice_set(rows, known, size):
             drawn.append(centre_crop(mask_at(labels > 0, pixels.shape), size)[0])
             for what, remedy in masks.oddities(labels):
                 said[f"have a mask that {what.removeprefix('mask ')} ({remedy})", True].append(name)
-        table.append((readable(name), *whose, *spacing_mm, image.slice_thickness_mm, (*corner, *pixels.shape)))
+        table.append((readable(name), *whose, *spacing_mm, image.slice_thickness_mm, (*corner, *pixels.shape),
+                      image.position_mm, image.time_ms, image.group))
         for what, named, holds in _remarks(image, pixels, whose, blank, size):
             if holds:
                 said[what, named].append(name)

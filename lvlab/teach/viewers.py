@@ -60,6 +60,26 @@ def slice_browser(slices, prediction=None):
     return beside(viewer(draw, [patient, phase, place, show, opacity, window, centre]))
 
 
+def cine_player(slices, interval_ms=80):
+    """Watch a heart beat: choose a level, press play, or move from frame to frame.
+
+    slices : all frames of one patient, such as `phantom.stack(…, shares=…)`; their table has level and time_ms
+    Returns an ipywidgets box; without a kernel see `views.slice_view`, which it shows.
+    """
+    order = slices.table.sort_values(["level", "time_ms"], kind="stable")
+    rows = {level: list(own.index) for level, own in order.groupby("level")}
+    most = max(map(len, rows.values()))
+    level = ipywidgets.SelectionSlider(options=list(rows), description="Level")
+    frame = ipywidgets.IntSlider(0, min=0, max=most - 1, description="Frame")
+    play = ipywidgets.Play(min=0, max=most - 1, interval=interval_ms, repeat=True)
+    ipywidgets.link((play, "value"), (frame, "value"))
+
+    def draw():
+        return views.slice_view(slices, rows[level.value][frame.value % len(rows[level.value])])
+
+    return ipywidgets.VBox([play, viewer(draw, [level, frame])])
+
+
 def threshold_explorer(slices, probability):
     """Move the threshold and watch mask and metrics; `probability` is (n, h, w, 1) in [0, 1].
 

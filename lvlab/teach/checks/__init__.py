@@ -5,6 +5,7 @@ usual mistakes. Notebooks show it as one line without a traceback, and nbgrader 
 """
 
 from lvlab.teach.checks.answers import NotYet as NotYet
+from lvlab.teach.checks.beyond import *  # noqa: F403
 from lvlab.teach.checks.evaluate import *  # noqa: F403
 from lvlab.teach.checks.explore import *  # noqa: F403
 from lvlab.teach.checks.train import *  # noqa: F403
