@@ -189,10 +189,12 @@ REFUSED = {
     "no pixels at all": (image(Rows=0, Columns=0), TRAIN, f"{IMAGE}: "),
     "an endless rescale": (image(RescaleSlope="1e300", RescaleIntercept="1e308"), TRAIN,
                            f"{IMAGE}: its pixels are not a finite 2-D image; export it again"),
-    "JPEG-LS without a decoder": (compressed, TRAIN, "JPEG-LS Lossless Image Compression: its compressed pixels cannot "
-                                  "be decoded; they need a decoder: pip install 'lvlab[codecs]' for JPEG 2000, and for "
-                                  "JPEG and JPEG-LS also pip install pylibjpeg-libjpeg (GPL-3)"),
-    "lossless JPEG without a decoder": (lambda course: compressed(course, JPEGLosslessSV1), TRAIN, "pylibjpeg-libjpeg"),
+    "damaged JPEG-LS": (compressed, TRAIN, "JPEG-LS Lossless Image Compression: its compressed pixels cannot be "
+                        "decoded; they are damaged, or no decoder here knows them: export it again, uncompressed"),
+    "lossless JPEG without a decoder": (
+        lambda course: compressed(course, JPEGLosslessSV1), TRAIN, "its compressed pixels cannot be decoded; they need a "
+        "decoder: pip install 'lvlab[codecs]' for JPEG 2000 and JPEG-LS, and for JPEG also pip install "
+        "pylibjpeg-libjpeg (GPL-3)"),
     "more pixels than rows and columns": (image(samples.picture()[0], Columns=100), TRAIN,
                                           f"{IMAGE}: holds 39200 bytes of pixels, its 140 × 100 pixels need 28000"),
     "a slope that is no number": (image(RescaleSlope="0"), TRAIN, f"{IMAGE}: its RescaleSlope is 0; export it again"),

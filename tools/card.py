@@ -29,8 +29,7 @@ trabeculae and the outflow tract up to the aortic valve count as cavity.
 
 ## What it was trained on
 
-{slices:,} computer-made slices (lvlab.phantom, "wild"), each seen {passes} times, and no image of any patient. It was
-chosen on further phantoms.
+{slices:,} computer-made slices (lvlab.phantom, "wild"), and no image of any patient. It was chosen on further phantoms.
 
 ## What it is for
 
@@ -118,11 +117,13 @@ def card(real=None):
     hard = concatenate(*(phantom.random_slices(50, SEED + 1, kind=kind) for kind in HARD))
     hard_scores, _, prediction = judge.judge(run, hard)
     order = review.review_score(hard_scores.confidence, hard_scores.implausible)
-    kinds = stress(run).round(3).rename_axis("kind").reset_index().fillna("")
+    kinds = stress(run).rename_axis("kind").reset_index()
+    for name, form in (("n", "{:.0f}"), ("under_0.5", "{:.0f}"), ("dice", "{:.3f}"), ("empty_kept_empty", "{:.2f}")):
+        kinds[name] = kinds[name].map(form.format).replace("nan", "")
     record = run.record
     text = TEXT.format(
         fingerprint=shipped.fingerprint(), filters="-".join(map(str, run.recipe.filters)), grid=run.recipe.grid,
-        parameters=record["parameters"], slices=record["training_slices"], passes=run.recipe.passes,
+        parameters=record["parameters"], slices=record["training_slices"],
         results="\n".join(results), real=about, strata=markdown(parts), stress=markdown(kinds), hard_n=len(hard),
         failed=review.caught(hard_scores.dice, order)[1],
         **{f"caught_{share:.0f}": review.caught(hard_scores.dice, order, share / 100)[0] for share in (10, 20)})

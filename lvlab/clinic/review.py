@@ -176,6 +176,8 @@ def _reason(row, third):
     if not row.pixels_common:
         return f"took something else for the cavity{where}"
     ratio = row.pixels_pred / row.pixels_true
+    if ratio > 4:
+        return f"took far more than the cavity{where}"
     if ratio < 0.8:
         return f"too small{where}: {ratio:.0%} of the area"
     if ratio > 1.25:

@@ -24,7 +24,7 @@ MOST_PIXELS, MOST_BYTES = 2**24, 2**28  # of a frame; of a file, unpacked
 MOST_PADDING = 1.05  # bytes of pixels that a file may hold, of those that it needs: some writers round up
 LAST_TAG = 0x7FE00010  # the pixels: what follows them is never needed
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
-CODEC_HELP = ("they need a decoder: pip install 'lvlab[codecs]' for JPEG 2000, and for JPEG and JPEG-LS also "
+CODEC_HELP = ("they need a decoder: pip install 'lvlab[codecs]' for JPEG 2000 and JPEG-LS, and for JPEG also "
               "pip install pylibjpeg-libjpeg (GPL-3)")
 # SOP classes (PS3.4, annex B): MR images, enhanced ones, and what is made of them; then all of one family.
 ROOT = "1.2.840.10008.5.1.4.1.1."
