@@ -16,6 +16,7 @@ from lvlab.errors import CourseError
 from lvlab.evaluation import masks_of
 from lvlab.recipes import LAB, LAB_FROM_PHANTOM
 from lvlab.store import runs, shipped
+from lvlab.store.files import PROJECT
 from tests.test_slices import made_of
 from tools import pretraining
 
@@ -87,6 +88,7 @@ def test_shipped_weights_start_a_training_and_were_made_on_phantoms_only():
     assert record["recipe"]["name"] == "phantom" and record["versions"] and record["data_fingerprint"]
     assert (shipped.SHIPPED / runs.WEIGHTS).stat().st_size < 8e6
     assert sum(array.size for array in shipped.start_weights(LAB_FROM_PHANTOM)) == record["parameters"]
+    assert shipped.fingerprint() in (PROJECT / "docs" / "model-card.md").read_text()  # else: make card
     with pytest.raises(CourseError, match="start from scratch"):
         shipped.start_weights(replace(LAB_FROM_PHANTOM, filters=(4, 8)))
 

@@ -192,8 +192,8 @@ REFUSED = {
     "damaged JPEG-LS": (compressed, TRAIN, "JPEG-LS Lossless Image Compression: its compressed pixels cannot be "
                         "decoded; they are damaged, or no decoder here knows them: export it again, uncompressed"),
     "lossless JPEG without a decoder": (
-        lambda course: compressed(course, JPEGLosslessSV1), TRAIN, "its compressed pixels cannot be decoded; they need a "
-        "decoder: pip install 'lvlab[codecs]' for JPEG 2000 and JPEG-LS, and for JPEG also pip install "
+        lambda course: compressed(course, JPEGLosslessSV1), TRAIN, "its compressed pixels cannot be decoded; they need "
+        "a decoder: pip install 'lvlab[codecs]' for JPEG 2000 and JPEG-LS, and for JPEG also pip install "
         "pylibjpeg-libjpeg (GPL-3)"),
     "more pixels than rows and columns": (image(samples.picture()[0], Columns=100), TRAIN,
                                           f"{IMAGE}: holds 39200 bytes of pixels, its 140 × 100 pixels need 28000"),
