@@ -1,5 +1,6 @@
 """From masks to what a clinic asks: distances in mm, volumes and ejection fraction, agreement, what to review."""
 
-from lvlab.clinic import agreement, charts, heart, judge, review, surface
+import lazy_loader
 
-__all__ = ["agreement", "charts", "heart", "judge", "review", "surface"]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, submodules=["agreement", "charts", "dicom_seg", "heart", "judge", "review", "surface"])

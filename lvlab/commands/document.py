@@ -28,7 +28,7 @@ def write_document(run, slices, out):
     jinja2, typst = _libraries()
     out = output(out)
     evidence = write_report(run, slices, out)
-    sections = content(evidence, out)
+    sections = content(evidence)
     made = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), trim_blocks=True, lstrip_blocks=True,
                               undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     made.filters |= {"typst": _as_typst, "inlined": lambda name: _inlined(out / name)}
@@ -55,35 +55,28 @@ def _libraries():
     return jinja2, typst
 
 
-def content(evidence, out):
+def content(evidence):
     """Return [(heading, blocks)]; a block is ("text", words), ("table", header, rows, caption), ("code", lines) or
     ("figure", file, caption, alt, share of the width)."""
     summary = evidence.summary
     return [
         ("Result", [_result(summary), _measures(summary), ("text", RULE), _times(evidence), *_figures(
-            summary, out, best=0.62, median=0.62, worst=0.62)]),
+            evidence, best=0.62, median=0.62, worst=0.62)]),
         ("Data", [_data(evidence)]),
-        ("Method", [_method(evidence), _parameters(evidence), *_figures(summary, out, learning_curves=0.8)]),
-        ("Where it fails", [_strata(evidence), *_figures(summary, out, strata=0.7, dice_by_area=0.6, failures=1)]),
+        ("Method", [_method(evidence), _parameters(evidence), *_figures(evidence, learning_curves=0.8)]),
+        ("Where it fails", [_strata(evidence), *_figures(evidence, strata=0.7, dice_by_area=0.6, failures=1)]),
         ("Agreement in the clinic's numbers", [*_function(summary), *_figures(
-            summary, out, area_agreement=0.6, ejection_fraction=0.6)]),
-        ("How sure it is", [_review(summary), *_figures(summary, out, reliability=0.45, review=0.55)]),
-        ("All slices", _figures(summary, out, overlay_grid=1)),
+            evidence, area_agreement=0.6, ejection_fraction=0.6)]),
+        ("How sure it is", [_review(summary), *_figures(evidence, reliability=0.45, review=0.55)]),
+        ("All slices", _figures(evidence, overlay_grid=1)),
         ("Limitations", [("text", line) for line in _limitations(evidence)]),
         ("How to repeat it", [_versions(summary), ("code", _commands(evidence))]),
     ]
 
 
-def _figures(summary, out, **widths):
-    return [("figure", f"{name}.png", caption(name, summary), PICTURES[name].alt, width)
-            for name, width in widths.items() if _drawn(name, out)]
-
-
-def _drawn(name, out):
-    """Tell whether this report drew a figure: manifest.json names it, an earlier report's may lie there still."""
-    from lvlab.store.files import read_json
-
-    return name in read_json(out / "manifest.json")["figures"]
+def _figures(evidence, **widths):
+    return [("figure", f"{name}.png", caption(name, evidence.summary), PICTURES[name].alt, width)
+            for name, width in widths.items() if PICTURES[name].needed(evidence)]
 
 
 def _result(summary):
