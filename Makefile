@@ -4,6 +4,7 @@ DATA ?= $(LVLAB_DATA)
 RECIPE ?= lab
 START ?= scratch
 SEED ?= 0
+MINUTES ?= 10
 
 ifneq ($(DATA),)
 ifneq ($(shell test -d "$(DATA)" || echo absent),)
@@ -22,10 +23,7 @@ PAIRS := $(NOTEBOOKS:.py=.ipynb)
 # Paths are only ever quoted shell words: make's own functions would split them at spaces.
 CHOSEN = $(shell { $(BIN)/python -c 'import lvlab; print(lvlab.course_folder())' 2>&1 >&3 | tail -n 1 >&2; } 3>&1)
 FOLDER = $(eval FOLDER := $(if $(DATA),$(DATA),$(CHOSEN)))$(FOLDER)
-# A run is named by recipe, start, seed and data; four digits of its path tell apart data from outside of data/.
-OUTSIDE = cd "$(FOLDER)" 2>/dev/null && case "$$(pwd)" in "$(CURDIR)"/data/*) ;; *) pwd | cksum | sed 's/\(....\).*/-\1/' ;; esac
-NAME = $(eval NAME := $(RECIPE)-$(START)-$(SEED)-$(shell basename "$(FOLDER)")$(shell $(OUTSIDE)))$(NAME)
-PICTURES = figures$(if $(DATA)$(filter-out lab-scratch-0,$(RECIPE)-$(START)-$(SEED)),/$(NAME))
+WHOLE = $(if $(DATA),--data "$(DATA)") --recipe $(RECIPE) --start $(START) --seed $(SEED)
 
 .DEFAULT_GOAL := help
 .PHONY: help install data lab figures report test student site notebooks tensorboard lint pairs pretrain stress card benchmark ablation \
@@ -48,12 +46,11 @@ data: install
 	@test -n "$(FOLDER)"
 	@test -n "$(DATA)" || test -d "$(FOLDER)" || $(LVLAB) phantom --out data/phantom
 
-lab: install data  ## open JupyterLab with the notebooks
-	$(if $(DATA),LVLAB_DATA="$(shell cd "$(DATA)" && pwd)") $(BIN)/jupyter lab --notebook-dir=. notebooks/01_explore_data.ipynb
+lab: install  ## open JupyterLab with the notebooks
+	$(LVLAB) lab $(if $(DATA),--data "$(DATA)")
 
-figures: install data  ## train (where needed) and evaluate: pictures and tables in figures/
-	$(LVLAB) train --data "$(FOLDER)" --out "runs/$(NAME)" --recipe $(RECIPE) --start $(START) --seed $(SEED) --if-needed
-	$(LVLAB) figures --run "runs/$(NAME)" --data "$(FOLDER)" --out "$(PICTURES)"
+figures: install  ## train (where needed) and evaluate: pictures and tables in figures/
+	$(LVLAB) figures $(WHOLE)
 
 test: .venv/course-installed lint pairs  ## check that everything works: lint, unit tests, every notebook run and compared
 	rm -rf build/test
@@ -63,9 +60,8 @@ test: .venv/course-installed lint pairs  ## check that everything works: lint, u
 	  --nbval --nbval-current-env --nbval-cell-timeout=900 --nbval-sanitize-with tests/nbval.cfg
 
 ##@ For instructors
-report: install data  ## figures, and the report itself: report.html (one file) and report.pdf in figures/
-	$(LVLAB) train --data "$(FOLDER)" --out "runs/$(NAME)" --recipe $(RECIPE) --start $(START) --seed $(SEED) --if-needed
-	$(LVLAB) report --run "runs/$(NAME)" --data "$(FOLDER)" --out "$(PICTURES)"
+report: install  ## figures, and the report itself: report.html (one file) and report.pdf in figures/
+	$(LVLAB) report $(WHOLE)
 
 student: .venv/course-installed  ## build/student: the notebooks without solutions; build/nbgrader: a course to mark
 	rm -rf build/student build/nbgrader
@@ -95,8 +91,8 @@ lint: install  ## style, imports only inward, type hints
 pairs: install  ## see that every notebook agrees with its .py
 	$(BIN)/python -m tools.pairs
 
-pretrain: install  ## train weights on phantoms only, a round of 1.5 hours; FURTHER=1 goes on from the last round
-	$(BIN)/python -m tools.pretraining $(if $(FURTHER),--further)
+pretrain: .venv/pretrain-installed  ## train weights on phantoms only; on a GPU (10 minutes with 16 cores beside it)
+	$(BIN)/python -m tools.pretraining --minutes $(MINUTES)
 
 stress: install  ## the shipped weights on the hearts that networks fail on (2 minutes)
 	$(BIN)/python -m tools.stress
@@ -125,7 +121,7 @@ clean:  ## remove figures/ and build/ (data/, runs/ and .venv stay)
 .venv/installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 found; install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(PIP) --editable '.[teach,dev,codecs,report,dicom-seg]'
+	$(PIP) --editable '.[teach,dev,codecs,report,dicom-seg,nifti]'
 	@touch $@
 
 .venv/%-installed: .venv/installed

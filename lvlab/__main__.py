@@ -58,6 +58,15 @@ def import_sunnybrook(args):
     print(f"Wrote {args.out}; next: python -m lvlab check {args.out}")
 
 
+def import_nifti(args):
+    """Make a course folder of NIfTI data with masks, such as ACDC and M&Ms."""
+    from lvlab.commands import nifti
+
+    for line in nifti.write(args.source, output(args.out), args.test_patients, args.cavity, args.quiet):
+        print(line)
+    print(f"Wrote {args.out}; next: python -m lvlab check {args.out}")
+
+
 def train(args):
     """Train a U-Net on the training/ part of a course folder."""
     from lvlab.slices import need_masks
@@ -113,10 +122,11 @@ def segment(args):
 
 
 def figures(args):
-    """Score a run and write every picture and table of the report."""
+    """Score a run and write every picture and table of the report; without --run, train one where needed."""
     from lvlab.store.folder import load
     from lvlab.store.runs import open_run
 
+    _whole_way(args)
     run, out = open_run(args.run), _folder(args.out)
     _ = run.history  # refused here if damaged, before TensorFlow is imported
     slices = _test_slices(load(args.data, need=("test",)))
@@ -130,13 +140,14 @@ def figures(args):
 def report(args):
     """Write what figures writes, and the report itself: report.html (one file) and report.pdf.
 
-    Of a cross-validation: over all patients, each by the fold that did not see it.
+    Of a cross-validation: over all patients, each by the fold that did not see it. Without --run, as figures does.
     """
     from lvlab.commands.crossval import Folds
     from lvlab.store.files import find
     from lvlab.store.folder import load
     from lvlab.store.runs import open_run
 
+    _whole_way(args)
     out, folds = _folder(args.out), Folds(find(args.run))
     run = folds or open_run(args.run)
     _ = run.history
@@ -146,6 +157,13 @@ def report(args):
     evidence = write_document(run, slices, out)
     print(f"Dice {evidence.summary['dice']['mean']:.3f} on {len(slices)} slices")
     print(f"Wrote {out}/report.html and {out}/report.pdf")
+
+
+def lab(args):
+    """Open JupyterLab with the notebooks; phantom patients are made where there are no data."""
+    from lvlab.commands.course import data_folder, open_lab
+
+    return open_lab(data_folder(args.data, args.quiet))
 
 
 def compare(args):
@@ -180,6 +198,25 @@ def crossval(args):
     _, summary = crossval.cross_validate(slices, recipe, _folder(args.out), folds, dict.fromkeys(args.seeds),
                                          args.resume, args.overwrite, args.quiet)
     print(format_summary(summary))
+
+
+def _whole_way(args):
+    """Fill in the run, data and output that were not named: the course's own, trained here where needed."""
+    from lvlab.commands.course import data_folder, pictures_folder, run_folder
+
+    chosen = (args.recipe, args.start, args.seed)
+    if args.run and chosen != ("lab", "scratch", 0):
+        raise CourseError("a run is named, and its recipe, start and seed are its own; leave them out, or leave out "
+                          "the run to train another", ["run"])
+    named, args.data = args.data or os.environ.get("LVLAB_DATA"), data_folder(args.data, args.quiet)
+    folder = run_folder(args.data, *chosen)
+    if not args.out:
+        usual = not (args.run or named) and chosen == ("lab", "scratch", 0)
+        args.out = pictures_folder(args.run or folder, usual)
+    if not args.run:
+        args.run = folder
+        how = {"out": folder, "if_needed": True, "resume": False, "overwrite": False}
+        train(argparse.Namespace(**{**vars(args), **how}))
 
 
 def _folder(out):
@@ -261,6 +298,13 @@ def build_parser():
     sub.add_argument("--out", required=True, type=Path, help="a new folder")
     sub.add_argument("--test-patients", nargs="+", default=(), metavar="ID",
                      help="such as SCD0000401 or SC-HF-I-5 (default: every fifth patient)")
+    sub = command(import_nifti)
+    sub.add_argument("source", type=Path, help="the data set's folder, a zip of it, or a folder of its zips")
+    sub.add_argument("--out", required=True, type=Path, help="a new folder")
+    sub.add_argument("--test-patients", nargs="+", default=(), metavar="ID",
+                     help="such as patient101 (default: every fifth patient)")
+    sub.add_argument("--cavity", type=int, metavar="LABEL",
+                     help="the cavity's label (default: the one that the muscle, label 2, goes round)")
     sub = command(train)
     sub.add_argument("--data", required=True, type=Path, help="a course folder; training/ is enough")
     sub.add_argument("--out", required=True, type=Path, help="the run folder to write")
@@ -280,14 +324,17 @@ def build_parser():
     sub.add_argument("--out", required=True, type=Path)
     sub.add_argument("--run", type=Path, help="a run folder")
     sub.add_argument("--dicom-seg", action="store_true", help="write DICOM Segmentation objects, too")
-    sub = command(figures)
-    sub.add_argument("--run", required=True, type=Path, help="a run folder")
-    sub.add_argument("--data", required=True, type=Path, help="a course folder; test/ is enough")
-    sub.add_argument("--out", required=True, type=Path)
-    sub = command(report)
-    sub.add_argument("--run", required=True, type=Path, help="a run folder, or a cross-validation's")
-    sub.add_argument("--data", required=True, type=Path, help="a course folder; test/ is enough for a run")
-    sub.add_argument("--out", required=True, type=Path)
+    for function, what in ((figures, "a run folder"), (report, "a run folder, or a cross-validation's")):
+        sub = command(function)
+        sub.add_argument("--run", type=Path, help=f"{what} (default: runs/RECIPE-START-SEED-DATA, "
+                         "trained where needed)")
+        sub.add_argument("--data", type=Path, help="a course folder; test/ is enough for a run (default: the one in "
+                         "data/, else phantom patients made there)")
+        sub.add_argument("--out", type=Path, help="a folder (default: figures/)")
+        recipe_options(sub)
+        sub.add_argument("--seed", type=_seed, default=0)
+    sub = command(lab)
+    sub.add_argument("--data", type=Path, help="a course folder (default: as for figures)")
     sub = command(compare)
     sub.add_argument("run_a", type=Path, metavar="RUN_A", help="a run folder")
     sub.add_argument("run_b", type=Path, metavar="RUN_B", help="the run to compare with it")

@@ -9,7 +9,7 @@ from lvlab.errors import CourseError
 CHOICES = {
     "grid": (1, 2, 4, 8),
     "kernel_initializer": ("glorot_uniform", "glorot_normal", "he_uniform", "he_normal"),
-    "loss": ("dice", "dice_bce"),
+    "loss": ("dice", "dice_bce", "slice_dice_bce"),
     "schedule": ("constant", "cosine"),
     "augmentation": ("none", "gentle", "full", "strong"),
     "precision": ("auto", "bfloat16", "float32"),
@@ -36,7 +36,7 @@ class Recipe:
     filters : filters of each level of the U, from the top down
     grid : side of the squares of pixels that the U works on; 1 is the pixel itself (see unet.py)
     kernel_initializer : Keras' name of the initial weights' distribution
-    loss : "dice" (soft Dice over the batch) or "dice_bce" (that plus binary cross-entropy)
+    loss : "dice" (soft Dice over the batch), "dice_bce" (and cross-entropy), "slice_dice_bce" (and each slice's)
     learning_rate : Adam's step size, the peak where there is a schedule
     schedule : "constant", or "cosine" (5 % linear warm-up, then a cosine down to 0)
     batch_size : slices a step
@@ -112,7 +112,6 @@ def _filters(filters):
 
 
 ASSIGNMENT = Recipe("assignment")
-
 LAB = Recipe(
     "lab",
     filters=(48, 96, 192),

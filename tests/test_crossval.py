@@ -1,13 +1,11 @@
 """Cross-validation by patient, pre-training's slices, and starting from the shipped weights."""
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from joblib import parallel_config
 
 import lvlab
 from lvlab.clinic import judge
@@ -18,7 +16,6 @@ from lvlab.recipes import LAB, LAB_FROM_PHANTOM
 from lvlab.store import runs, shipped
 from lvlab.store.files import PROJECT
 from tests.test_slices import made_of
-from tools import pretraining
 
 
 @given(st.lists(st.sampled_from("abcdefg"), min_size=2, max_size=30), st.data())
@@ -60,27 +57,6 @@ def test_cross_validation_scores_every_slice_once_a_seed_and_resumes(phantom_fol
     again, _ = crossval.cross_validate(slices, tiny, tmp_path / "cv", folds=2, resume=True, quiet=True)
     assert caplog.text.count("opened") == 2
     np.testing.assert_allclose(again.dice, table.dice)
-
-
-def test_a_killed_pretraining_goes_on_where_it_was(tmp_path, monkeypatch):
-    recipe = replace(pretraining.PRETRAIN, filters=(2, 4), epochs=2, passes=1, augmentation="none")
-    kept = pretraining.keep
-    monkeypatch.setattr(pretraining, "VALIDATION", 4)
-    pretrain = partial(pretraining.pretrain, recipe=recipe, fresh=8, copies=2, quiet=True)
-    def killed_after(*state):
-        kept(*state)
-        raise KeyboardInterrupt
-
-    with parallel_config("sequential"):
-        whole = pretrain(tmp_path / "whole")
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(pretraining, "keep", killed_after)
-            pretrain(tmp_path / "cut")
-        resumed = pretrain(tmp_path / "cut", resume=True)
-        assert resumed.history.epoch.tolist() == [1, 2]
-        np.testing.assert_allclose(resumed.history.loss, whole.history.loss, rtol=1e-3)
-        further = pretrain(tmp_path / "further", before=whole)
-    assert further.record["training_slices"] == 2 * whole.record["training_slices"]
 
 
 def test_shipped_weights_start_a_training_and_were_made_on_phantoms_only():

@@ -15,7 +15,8 @@ from packaging.utils import canonicalize_name
 from lvlab.store.files import PROJECT, read_json
 from tools import timings
 
-PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+SETTINGS = tomllib.loads((PROJECT / "pyproject.toml").read_text())
+PYPROJECT = SETTINGS["project"]
 EXTRAS = PYPROJECT["optional-dependencies"]
 PINS = dict(line.split("==") for line in (PROJECT / "constraints.txt").read_text().split())
 PINS = {canonicalize_name(name): pinned for name, pinned in PINS.items()}
@@ -35,6 +36,15 @@ def test_every_range_is_pinned_within_itself(line):
 def test_what_make_installs_is_what_is_pinned(line):
     name = Requirement(line).name
     assert version(name) == PINS[canonicalize_name(name)]
+
+
+def test_uv_installs_what_make_installs():
+    pins = (PROJECT / "constraints.txt").read_text().split()
+    assert SETTINGS["tool"]["uv"]["constraint-dependencies"] == pins
+    makefile = (PROJECT / "Makefile").read_text()
+    installed = set(re.search(r"--editable '\.\[([a-z,-]+)\]'", makefile)[1].split(",")) - {"dev"}  # dev: only tests
+    added, = SETTINGS["dependency-groups"]["dev"]
+    assert Requirement(added).extras == installed
 
 
 def test_conda_environment_installs_what_make_installs():

@@ -1,174 +1,126 @@
-"""Weights trained on phantoms only. `make pretrain` runs this file; `make stress` compares what it made.
+"""Weights trained on phantoms only, for as long as is given: `make pretrain`.
 
-It goes in rounds of an hour or more: what a round ends with lies in tools/weights/, and the next one (FURTHER=1)
-goes on from there with phantoms that were not seen yet. `--ship` puts it into the package; so far its network, LAB's,
-is behind the shipped one (docs/measurements.md).
-
-Each core trains a copy of the network on phantoms that it draws itself; twice an epoch the copies are averaged and go
-on from there (local SGD: Stich 2019, arXiv:1805.09767). On two cores 1.4 times as many slices are learnt from in an
-hour as by one copy with two threads. Phantoms are of the "wild" stream, whose seeds never meet those of a course
-folder; none is stored. Slice number i depends on the seed and i only, so a killed pre-training goes on where it was.
+All cores draw phantoms of the "wild" stream, whose seeds never meet those of a course folder. They gather in the
+accelerator's memory (32 KB each), and the network learns from all that are there by now (on_jax.py). Several networks
+can learn from one stream side by side, to be compared. Phantom number i depends on the seed and i only; which of them
+a step sees depends on how fast they come, so that two pre-trainings are alike, not equal.
 """
 
 import argparse
-import functools
+import math
+import multiprocessing
 import os
 import time
 from dataclasses import replace
-from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
-
-from lvlab.backend import choose_precision, quietly
-
-with quietly():
-    import tensorflow
 
 from lvlab import phantom
-from lvlab.augment import augment
 from lvlab.recipes import LAB
 from lvlab.slices import SIZE
 from lvlab.store import runs, shipped
-from lvlab.store.files import PROJECT, output, write_csv
+from lvlab.store.files import output
 from lvlab.store.progress import load_arrays, numbered, numbering, save_arrays
-from lvlab.training import as_dataset, build, compile_model
 
-PRETRAIN = replace(LAB, name="phantom", batch_size=8, epochs=18, passes=3, keep="last")
-SO_FAR = PROJECT / "tools" / "weights"
+PRETRAIN = replace(LAB, name="phantom", filters=(16, 32, 64, 128, 256), grid=2, loss="slice_dice_bce", batch_size=64,
+                   passes=1, augmentation="strong", keep="last")
 TRAINING_SEED, VALIDATION_SEED = 2026, 2027
-FRESH, LEGS, VALIDATION = 2_000, 2, 400  # phantoms an epoch, averages an epoch, phantoms to validate on
-CORES = os.cpu_count()
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}  # for the workers: more would only compete
+VALIDATION, MOST = 400, 600_000  # phantoms to validate on, and at most in memory
+CHUNK, FIRST = 16, 2048  # phantoms that one core draws at a time; so many are there before the first step
+WARM_UP, CHECKS = 500, 24  # steps in which the step size rises; validations on the way
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
-def pretrain(out, recipe=PRETRAIN, fresh=FRESH, copies=CORES, resume=False, quiet=False, before=None):
-    """Train `recipe` on phantoms only and return its Run in `out`; an epoch sees `fresh` new ones `passes` times.
+def pretrain(out, recipes=(PRETRAIN,), minutes=60.0, resume=False, quiet=False, most=MOST, first=FIRST):
+    """Train each recipe's network on phantoms, all of them together for `minutes`; write weights in out/NAME.
 
-    copies : of the network, each trained by a core of its own
-    before : a Run of this recipe to go on from, with phantoms that it has not seen
+    resume : go on from what was written at the last validation
+    most, first : phantoms kept at most, and needed before the first step
     """
-    runs.refuse_run(out, resume)
-    out.mkdir(parents=True, exist_ok=True)
-    validation = phantom.random_slices(VALIDATION, VALIDATION_SEED)
-    watched = as_dataset(validation).batch(20)
-    count = -(-fresh // (LEGS * copies))  # phantoms of one copy in one leg
-    steps = LEGS * -(-count * recipe.passes // recipe.batch_size)
-    learner.cache_clear()  # its optimizer remembers
-    model, _ = learner(recipe, steps)
-    seen = 0 if before is None else before.record["training_slices"]
-    model.set_weights(build(recipe).get_weights() if before is None else before.model.get_weights())
-    state, rows = put_back(out / runs.PROGRESS) if resume else (state_of(model), [])
-    with patch.dict(os.environ, ONE_THREAD), Parallel(n_jobs=copies) as pool:
-        for epoch in range(len(rows), recipe.epochs):
-            begun, watch = time.perf_counter(), []
-            for number in range(LEGS * epoch, LEGS * (epoch + 1)):
-                starts = [seen + (number * copies + copy) * count for copy in range(copies)]
-                states, logs = zip(*pool(delayed(leg)(recipe, steps, state, start, count) for start in starts),
-                                   strict=True)
-                state, watch = averaged(states), [*watch, *logs]
-            put(model, state)
-            logs = model.evaluate(watched, verbose=0, return_dict=True)
-            rows.append((epoch + 1, *np.mean(watch, axis=0), logs["loss"], logs["dice"], time.perf_counter() - begun))
-            keep(out, state, rows)
-            if not quiet:
-                print(history(rows).tail(1).round(4).to_string(header=epoch == 0, index=False), flush=True)
-    put(model, state)
-    runs.write_run(out, model, history(rows), {
-        "recipe": recipe.as_dict(), "seed": 0, "precision": choose_precision(recipe.precision), "size": SIZE,
-        "parameters": model.count_params(), "training_slices": seen + LEGS * copies * count * len(rows),
-        "validation_slices": len(validation), "data_fingerprint": validation.fingerprint(), "copies": copies,
-        "val_dice": rows[-1][4], "train_seconds": sum(row[-1] for row in rows)})
-    (out / runs.PROGRESS).unlink(missing_ok=True)
-    return runs.open_run(out)
+    os.environ.update(_ONE_THREAD)  # before the workers start: their threads would only compete
+    from tools.on_jax import ROUND, Learner, Stock, device
+
+    for recipe in recipes:
+        runs.refuse_run(out / recipe.name, resume)
+    learners = [Learner(recipe, SIZE) for recipe in recipes]
+    states = [_put_back(out / recipe.name / runs.PROGRESS, learner) if resume else ([], 0)
+              for recipe, learner in zip(recipes, learners, strict=True)]
+    rows = [row for row, _ in states]
+    used, begun = (rows[0][-1][-1] if rows[0] else 0.0), time.perf_counter()
+    seen = states[0][1]
+    with multiprocessing.get_context("spawn").Pool(max(1, os.cpu_count() - 2)) as pool:
+        held = np.concatenate(pool.map(pairs, [(VALIDATION_SEED, at) for at in range(0, VALIDATION, CHUNK)]))
+        stock = Stock(pool.imap(pairs, ((TRAINING_SEED, seen + at) for at in range(0, most, CHUNK))), most, held.shape)
+        stock.wait(first)
+        share = done = used / (60 * minutes)
+        while share < 1:
+            stock.take()
+            rate = min(1, (learners[0].steps + 1) / WARM_UP) * (1 + math.cos(math.pi * share)) / 2
+            logs = [learner.advance(stock, rate) for learner in learners]
+            share = (used + time.perf_counter() - begun) / (60 * minutes)
+            if share - done >= 1 / CHECKS or share >= 1:
+                done = share
+                for recipe, learner, row, log in zip(recipes, learners, rows, logs, strict=True):
+                    dice = learner.dice(held)
+                    row.append((len(row) + 1, *map(float, log), np.nan, float(dice.mean()), share * 60 * minutes))
+                    _keep(out / recipe.name, learner, row, seen + stock.filled, device)
+                    if not quiet:
+                        print(f"{recipe.name}: {share:4.0%}, {seen + stock.filled:,} phantoms, {learner.steps:,} "
+                              f"steps of {recipe.batch_size}, loss {row[-1][1]:.4f}, Dice {row[-1][2]:.4f}, "
+                              f"of phantoms not seen {row[-1][4]:.4f}; a step {1000 * learner.seconds / ROUND:.1f} ms",
+                              flush=True)
+        pool.terminate()
+    for recipe in recipes:
+        (out / recipe.name / runs.PROGRESS).unlink()
 
 
-@functools.lru_cache(maxsize=1)
-def learner(recipe, steps):
-    """Return this process's network, with an optimizer for `steps` steps an epoch, and what changes its batches."""
-    model = build(recipe)
-    compile_model(model, recipe, steps)
-    model.optimizer.build(model.trainable_variables)
-    plain = recipe.augmentation == "none"
-    return model, tensorflow.function(lambda *batch: batch[:2] if plain else augment(*batch, recipe.augmentation))
+def pairs(which):
+    """Return `CHUNK` phantoms of the stream, from (seed, number) on: images and masks, uint8 (CHUNK, h, w, 2)."""
+    seed, start = which
+    drawn = phantom.random_slices(CHUNK, seed, SIZE, start)
+    return np.concatenate([np.round(255 * drawn.images), drawn.masks], -1).astype(np.uint8)
 
 
-def leg(recipe, steps, state, start, count):
-    """Train one copy from `state` on `count` new phantoms, numbered from `start`: its state, and its loss and Dice.
-
-    Without tf.data, whose second pipeline in a process of one thread was seen to wait for ever (TensorFlow 2.21).
-    """
-    model, changed = learner(recipe, steps)
-    put(model, state)
-    slices = phantom.random_slices(count, TRAINING_SEED, SIZE, start)
-    rng = np.random.default_rng(start)
-    order = np.concatenate([rng.permutation(count) for _ in range(recipe.passes)])
-    logs = []
-    for step, at in enumerate(range(0, len(order), recipe.batch_size)):
-        rows = order[at:at + recipe.batch_size]
-        batch = changed(slices.images[rows], slices.masks[rows], np.array([start, step], np.int32))
-        model.reset_metrics()
-        logs.append(model.train_on_batch(*batch))
-    return state_of(model), np.mean(logs, axis=0)
+def _keep(folder, learner, rows, seen, device):
+    """Write weights, record and history, and all that resuming needs, each file whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = learner.weights()
+    history = pd.DataFrame(rows, columns=runs.COLUMNS).astype({"epoch": int})
+    save_arrays(folder / runs.PROGRESS, seen=np.array(seen), steps=np.array(learner.steps), rows=np.array(rows),
+                **numbering("weights", weights), **numbering("moments", learner.moments()))
+    shipped.write(folder, weights, {
+        "recipe": learner.recipe.as_dict(), "seed": 0, "precision": learner.precision, "size": SIZE,
+        "parameters": int(sum(array.size for array in weights)), "steps": learner.steps, "training_slices": seen,
+        "validation_slices": VALIDATION, "device": device(), "val_dice": rows[-1][4],
+        "train_seconds": rows[-1][-1]}, history)
 
 
-def state_of(model):
-    """Return all that learning goes on from, as arrays."""
-    return {"weights": model.get_weights(), "optimizer": [np.asarray(each) for each in model.optimizer.variables]}
-
-
-def put(model, state):
-    """Make `state` the model's own."""
-    model.set_weights(state["weights"])
-    for variable, value in zip(model.optimizer.variables, state["optimizer"], strict=True):
-        variable.assign(value)
-
-
-def averaged(states):
-    """Return the mean of some states, array by array."""
-    return {part: [np.mean(arrays, axis=0).astype(arrays[0].dtype)
-                   for arrays in zip(*(state[part] for state in states), strict=True)] for part in states[0]}
-
-
-def history(rows):
-    """Return one row an epoch."""
-    return pd.DataFrame(rows, columns=runs.COLUMNS).astype({"epoch": int})
-
-
-def keep(out, state, rows):
-    """Write all that resuming needs in one file, whole or not at all."""
-    save_arrays(out / runs.PROGRESS, rows=np.array(rows),
-                **{name: array for part in state for name, array in numbering(part, state[part]).items()})
-    write_csv(out / runs.HISTORY, history(rows))
-
-
-def put_back(path):
-    """Return the stored state and the rows of the history so far."""
+def _put_back(path, learner):
+    """Give the learner its stored state; return the rows of its history and how many phantoms it has seen."""
     stored = load_arrays(path)
-    return ({part: numbered(stored, part) for part in ("weights", "optimizer")},
-            [tuple(map(float, row)) for row in stored["rows"]])
+    learner.restore(numbered(stored, "weights"), numbered(stored, "moments"), int(stored["steps"]))
+    return [tuple(map(float, row)) for row in stored["rows"]], int(stored["seen"])
 
 
 def main():
-    """Pre-train for a round, and keep the weights in tools/weights/."""
+    """Pre-train networks on phantoms; lvlab.store.shipped.ship(open_run(FOLDER)) puts one into the package."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", default="runs/phantom-pretraining")
-    parser.add_argument("--resume", action="store_true", help="go on after the last finished epoch")
-    parser.add_argument("--further", action="store_true", help="go on from the last round's weights")
-    parser.add_argument("--rate", type=float, default=PRETRAIN.learning_rate, help="highest step size of this round")
-    parser.add_argument("--epochs", type=int, default=PRETRAIN.epochs)
-    parser.add_argument("--ship", action="store_true", help="put the weights into the package, too")
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--network", nargs="*", default=[], metavar="NAME:GRID:FILTERS",
+                        help="networks to compare, such as fine:2:16-32-64-128-256; default is the lab recipe's")
+    parser.add_argument("--resume", action="store_true", help="go on after the last validation")
     args = parser.parse_args()
-    recipe = replace(PRETRAIN, learning_rate=args.rate, epochs=args.epochs)
-    before = runs.Run(SO_FAR) if args.further else None
-    run = pretrain(output(args.out), recipe, resume=args.resume, before=before)
-    for folder in [SO_FAR, *([shipped.SHIPPED] if args.ship else [])]:
-        shipped.ship(run, folder)
-    print(f"Validation Dice {run.record['val_dice']:.3f} on phantoms; in {SO_FAR}")
+    pretrain(output(args.out), [_network(text) for text in args.network] or [PRETRAIN], args.minutes, args.resume)
+
+
+def _network(text):
+    """Return the recipe that NAME:GRID:FILTERS[:LOSS] names."""
+    name, grid, filters, *loss = text.split(":")
+    return replace(PRETRAIN, name=name, grid=int(grid), filters=tuple(map(int, filters.split("-"))),
+                   loss=(loss or [PRETRAIN.loss])[0])
 
 
 if __name__ == "__main__":
-    from tools.pretraining import main  # by its module's own name the workers keep what `learner` remembers
-
     main()

@@ -1,10 +1,12 @@
 """`lvlab segment`: masks in the original frame for DICOM files without ground truth."""
 
 import logging
+import re
 import warnings
 from collections import Counter, defaultdict
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
@@ -12,18 +14,20 @@ from lvlab import evaluation
 from lvlab.clinic import dicom_seg, review
 from lvlab.errors import CourseError
 from lvlab.slices import uncrop
-from lvlab.store import dicom, folder
+from lvlab.store import dicom, folder, nifti
 from lvlab.store.files import find, refuse_full, shorten, walk, whole_folder, write_csv
 from lvlab.store.masks import write_mask
 
 notes = logging.getLogger(__name__)
+IS_MASK = re.compile(r"_(gt|seg|mask|labels?)$", re.IGNORECASE)
 WITH_PICTURE = ("MR", "screenshot", "localiser")
 
 
 def gather(paths):
     """Return [(DICOM file, relative output path)] of files and folders, folders searched deeply.
 
-    Inside folders a file counts as DICOM by its ending or its first bytes. What holds no picture (reports,
+    Inside folders a file counts as DICOM by its ending or its first bytes, as NIfTI by its ending, unless its name says
+    that it is a mask. What holds no picture (reports,
     segmentations) and what is no MR image is left out and said. A DICOMDIR stands for its folder.
     """
     found = []
@@ -33,10 +37,13 @@ def gather(paths):
             every = walk(path, odd=True)
             if odd := [file.name for file in every if not file.is_file()]:
                 notes.warning("Note: %d links to nothing, pipes or devices left out: %s.", len(odd), shorten(odd))
-            inside = _images([file for file in every if file.is_file() and dicom.is_dicom(file)], path)
-            found += [(file, _target(file.relative_to(path))) for file in inside]
+            volumes = [file for file in every if file.is_file() and _is_volume(file)]
+            images = [file for file in every if file.is_file() and dicom.is_dicom(file)]
+            inside = _images(images, path) if images or not volumes else []
+            found += [(file, _target(file.relative_to(path))) for file in sorted(inside + volumes)]
         elif path.is_file():
-            found += [(file, _target(Path(file.name))) for file in _images([path], path)]
+            inside = [path] if nifti.is_nifti(path) else _images([path], path)
+            found += [(file, _target(Path(file.name))) for file in inside]
         else:
             raise CourseError(f"{path}: no such file or folder; name DICOM files or folders of them")
     found = list({file.resolve(): (file, target) for file, target in reversed(found)}.values())[::-1]
@@ -46,8 +53,15 @@ def gather(paths):
     return found
 
 
+def _is_volume(file):
+    """Tell a NIfTI image; a mask beside it is called NAME_gt, _seg, _mask or _label."""
+    return nifti.is_nifti(file) and not IS_MASK.search(nifti.stem_of(file))
+
+
 def _target(path):
     """Return the mask's name."""
+    if nifti.is_nifti(path):
+        return path.with_name(f"{nifti.stem_of(path)}.nii.gz")
     return path.with_name(f"{dicom.stem_of(path)}.png")
 
 
@@ -93,16 +107,20 @@ def write_masks(run, files, out, quiet=False, as_dicom=False):
 
     as_dicom : write them as DICOM Segmentation objects, too (`clinic.dicom_seg`), one a stack
 
-    A file of several frames, such as a cine, gives one mask a frame: NAME_f0001.png … Beside the masks, review.csv
-    lists them, those first that a person should look at: the least sure, and what no heart does.
+    A file of several frames, such as a cine, gives one mask a frame: NAME_f0001.png … A NIfTI volume gives one of its
+    own size, NAME.nii.gz. Beside the masks, review.csv lists them (of a volume each slice), those first that a person
+    should look at: the least sure, and what no heart does.
     """
     refuse_full(out)
-    images, targets = [], []
+    images, targets, volumes = [], [], {}
     for file, target in files:
-        frames = dicom.read_frames(file)
-        images += frames
-        targets += [target] if len(frames) == 1 else [
-            target.with_name(f"{target.stem}_f{number:04d}.png") for number in range(1, len(frames) + 1)]
+        if nifti.is_nifti(file):
+            volumes[target] = nifti.read(file)
+        own, names = _volume_slices(volumes[target], target) if target in volumes else _frames(file, target)
+        images, targets = images + own, targets + names
+    if as_dicom and volumes:
+        raise CourseError(f"{next(iter(volumes.values())).path}: a DICOM SEG refers to DICOM files, and this is NIfTI; "
+                          "its mask is written as NIfTI", ["dicom_seg"])
     slices = folder.slice_set(images)
     probability = evaluation.predict(run, slices)
     masks = evaluation.masks_of(probability, run.recipe.threshold)
@@ -113,9 +131,27 @@ def write_masks(run, files, out, quiet=False, as_dicom=False):
             top, left, rows, cols = crop
             frame = uncrop(mask > 0, (top, left), (rows, cols))
             frames.append(folder.mask_at(frame, image.pixels.shape))
-            write_mask(written / target, frames[-1])
+            if not nifti.is_nifti(image.path):
+                write_mask(written / target, frames[-1])
+        for target, volume in volumes.items():
+            own = [frame for frame, image in zip(frames, images, strict=True) if image.path == volume.path]
+            nifti.write_mask(written / target, np.reshape(own, volume.pixels.shape), volume)
         _write_review(written / "review.csv", targets, sure, review.implausible(slices.table, masks))
         if as_dicom and not dicom_seg.write(written, [image.path for image in images], frames):
             raise CourseError("no file tells where it lies in the patient, so there is no DICOM SEG; write PNG masks "
                               "only", ["dicom_seg"])
     return len(targets)
+
+
+def _frames(file, target):
+    """Return the frames of a DICOM file and their masks' names."""
+    frames = dicom.read_frames(file)
+    return frames, [target] if len(frames) == 1 else [
+        target.with_name(f"{target.stem}_f{number:04d}.png") for number in range(1, len(frames) + 1)]
+
+
+def _volume_slices(volume, target):
+    """Return the slices of a NIfTI volume and what review.csv calls them."""
+    stem = nifti.stem_of(target)
+    return volume.slices(), [target.with_name(f"{stem}_s{level + 1:02d}_im{frame + 1:04d}")
+                             for level, frame in np.ndindex(volume.pixels.shape[:2])]

@@ -123,9 +123,9 @@ def read_release(release, stack):
     """Return (images {patient: {series: {number: Item}}}, contours {case: {(number, kind): Item}}, {case: patient})."""
     if not release.exists():
         raise CourseError(f"{release}: no such release; download it from {SITE}")
-    items = list(_items(release, stack))
+    items = list(items_in(release, stack))
     if re.fullmatch(r"SCD_IMAGES\w*", release.resolve().name, re.IGNORECASE) and release.is_dir():
-        items += [item for item in _items(release.resolve().parent, stack)
+        items += [item for item in items_in(release.resolve().parent, stack)
                   if CONTOUR.search(item.path.name) or item.path.name.lower() == "scd_patientdata.csv"]
     images, contours, table = defaultdict(lambda: defaultdict(dict)), defaultdict(dict), None
     for item in items:
@@ -152,7 +152,8 @@ def read_release(release, stack):
     return images, contours, _patients_by_case(table)
 
 
-def _items(release, stack):
+def items_in(release, stack):
+    """Yield every file of a folder or zip, and of the zips in a folder, as an Item."""
     for path in walk(release) if release.is_dir() else [release]:
         if path.suffix.lower() != ".zip":
             yield Item(path)
@@ -173,7 +174,7 @@ def canonical(case):
 
 
 def _patients_by_case(table):
-    lines = _text(table.read()).splitlines()
+    lines = as_text(table.read()).splitlines()
     delimiter = max(",;\t", key=lines[0].count) if lines else ","
     try:
         rows = [{str(key).strip().lower(): str(value).strip() for key, value in row.items()}
@@ -193,7 +194,7 @@ def _patients_by_case(table):
     return names
 
 
-def _text(content):
+def as_text(content):
     """Return bytes as text, whichever of the usual marks of an encoding they begin with."""
     utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return content.decode("utf-16" if utf16 else "utf-8-sig", errors="replace")
@@ -257,7 +258,7 @@ def contour_points(contour, shape):
     are passed over.
     """
     points = []
-    for line_number, line in enumerate(_text(contour.read()).splitlines(), start=1):
+    for line_number, line in enumerate(as_text(contour.read()).splitlines(), start=1):
         if line.strip():
             try:
                 points.append(_two_numbers(line))

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from scipy.interpolate import PchipInterpolator
 from tqdm.auto import tqdm
 
@@ -16,6 +14,7 @@ from lvlab.phantom.scanner import acquire, sample_scanner
 from lvlab.slices import COLUMNS, SliceSet, normalise
 from lvlab.store.files import whole_folder
 from lvlab.store.masks import write_mask
+from lvlab.store.writing import Plane, mr_image
 
 LEVELS, FRAME, FRAMES, SYSTOLE_FRAME = 5, 192, 20, 8
 CYCLE_MS, STACK_MM = 900, 10.0  # a heartbeat; from slice to slice, gap included (SCMR: doi:10.1186/s12968-020-00607-1)
@@ -229,54 +228,17 @@ def _write_cine(folder, number, seed, frames):
 
 
 def _dicom(pixels, patient, seed, scanner, z_mm, slice_gap_mm, instance, time_ms, group, series="series"):
-    """Return one frame as an MR Image Storage data set."""
-    dataset = Dataset()
-    _identify(dataset, patient, seed, instance, series)
-    _place(dataset, scanner, z_mm, slice_gap_mm, pixels.shape)
-    dataset.TriggerTime, dataset.AdmittingDiagnosesDescription = f"{time_ms:.1f}", group
+    """Return one frame as an MR Image Storage data set; slices move along their normal, from base to apex."""
+    across, down = np.array([0.6, 0.64, -0.48]), np.array([0.0, -0.6, -0.8])
+    half = [(n - 1) / 2 * scanner.spacing_mm for n in pixels.shape]
+    corner = z_mm * np.cross(across, down) - half[1] * across - half[0] * down
+    plane = Plane((scanner.spacing_mm, scanner.spacing_mm, slice_gap_mm), across, down, corner)
+    number = str(instance) if series == "series" else f"{series} {instance}"
+    dataset = mr_image(pixels, patient, plane, number, ("lvlab phantom", str(seed), patient), series)
+    dataset.SeriesNumber, dataset.StudyDate, dataset.StudyTime = 1 + (series == "cine"), "20000101", "120000"
     dataset.ScanningSequence, dataset.SequenceVariant, dataset.ScanOptions = "GR", "SS", "CG"
     dataset.MRAcquisitionType, dataset.EchoTrainLength = "2D", "1"
     dataset.RepetitionTime, dataset.EchoTime, dataset.FlipAngle = "3.2", "1.6", "50"
-    dataset.ImageType = ["DERIVED", "PRIMARY", "OTHER"]
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.Rows, dataset.Columns = pixels.shape
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 12, 11
-    dataset.PixelRepresentation = 0
-    low, high = np.percentile(pixels, [1, 99])
-    dataset.WindowCenter, dataset.WindowWidth = f"{(low + high) / 2:.1f}", f"{max(high - low, 1):.1f}"
-    dataset.PixelData = pixels.astype("<u2").tobytes()
+    dataset.TriggerTime, dataset.AdmittingDiagnosesDescription = f"{time_ms:.1f}", group
+    dataset.SliceThickness, dataset.SliceLocation = f"{scanner.thickness_mm:.4f}", f"{z_mm:.4f}"
     return dataset
-
-
-def _identify(dataset, patient, seed, instance, series):
-    """Pseudonym, reproducible identifiers, and a made-up date."""
-    number = str(instance) if series == "series" else f"{series} {instance}"
-    uid = {part: generate_uid(entropy_srcs=["lvlab phantom", str(seed), patient, part])
-           for part in ("study", series, "frame of reference", number)}
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = MRImageStorage
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = uid[number]
-    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = uid["study"], uid[series]
-    dataset.FrameOfReferenceUID, dataset.PositionReferenceIndicator = uid["frame of reference"], ""
-    dataset.PatientName = dataset.PatientID = patient
-    dataset.PatientBirthDate, dataset.PatientSex, dataset.PatientPosition = "", "O", "HFS"
-    dataset.StudyDate, dataset.StudyTime = "20000101", "120000"
-    dataset.StudyID, dataset.AccessionNumber, dataset.ReferringPhysicianName = "1", "", ""
-    dataset.Modality, dataset.SeriesNumber, dataset.InstanceNumber = "MR", 1 + (series == "cine"), instance
-    dataset.Manufacturer, dataset.SeriesDescription = "lvlab phantom", "cine short axis"
-    dataset.AcquisitionNumber, dataset.BodyPartExamined = 1, "HEART"
-
-
-def _place(dataset, scanner, z_mm, slice_gap_mm, shape):
-    """Geometry of a short-axis plane: slices move along its normal, from base to apex."""
-    across, down = np.array([0.6, 0.64, -0.48]), np.array([0.0, -0.6, -0.8])
-    normal = np.cross(across, down)
-    half = [(n - 1) / 2 * scanner.spacing_mm for n in shape]
-    corner = z_mm * normal - half[1] * across - half[0] * down
-    dataset.PixelSpacing = [f"{scanner.spacing_mm:.6f}"] * 2
-    dataset.SliceThickness = f"{scanner.thickness_mm:.4f}"
-    dataset.SpacingBetweenSlices = f"{slice_gap_mm:.4f}"
-    dataset.ImageOrientationPatient = [f"{v:.6f}" for v in (*across, *down)]
-    dataset.ImagePositionPatient = [f"{v:.4f}" for v in corner]
-    dataset.SliceLocation = f"{z_mm:.4f}"

@@ -43,7 +43,11 @@ def fingerprint():
 
 def ship(run, into=SHIPPED):
     """Put a run's weights into the package, in half precision, with its record and history."""
-    weights = [array.astype(np.float16) for array in run.model.get_weights()]
-    save_arrays(into / WEIGHTS, **numbering("weights", weights))
-    write_json(into / RECIPE, {key: value for key, value in run.record.items() if "patients" not in key})
-    write_csv(into / HISTORY, run.history)
+    write(into, run.model.get_weights(), run.record, run.history)
+
+
+def write(into, weights, record, history):
+    """Write weights in half precision, what is known of them but the patients, and their history."""
+    save_arrays(into / WEIGHTS, **numbering("weights", [array.astype(np.float16) for array in weights]))
+    write_json(into / RECIPE, {key: value for key, value in record.items() if "patients" not in key})
+    write_csv(into / HISTORY, history)

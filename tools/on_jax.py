@@ -1,0 +1,163 @@
+"""The course's U-Net on JAX, to learn from phantoms that lie in the accelerator's own memory.
+
+Keras draws the same network on TensorFlow and on JAX. Here a round of steps (choose a batch, change it, learn) is one
+compiled call, so that a fast processor does not wait for Python.
+"""
+
+import os
+
+import lvlab  # noqa: F401  it chooses TensorFlow for the course; the next line has the last word here
+
+os.environ["KERAS_BACKEND"] = "jax"
+
+import functools
+import multiprocessing
+import time
+
+import jax
+import numpy as np
+import optax
+from jax import numpy as jnp
+from jax.scipy.ndimage import map_coordinates
+
+from lvlab.losses import LOSSES, slice_dice
+from lvlab.unet import unet
+
+ROUND = 20  # steps a call
+ADAM = optax.scale_by_adam()
+
+
+def device():
+    """Return the name of what JAX computes on."""
+    return jax.devices()[0].device_kind
+
+
+class Stock:
+    """Phantoms in the accelerator's memory; more arrive all the time."""
+
+    def __init__(self, arriving, most, shape):
+        self.arriving, self.most, self.filled = arriving, most, 0
+        self.pairs = jnp.zeros((most, *shape[1:]), jnp.uint8)
+
+    def take(self):
+        """Take in what has arrived by now."""
+        while self.filled < self.most:
+            try:
+                chunk = self.arriving.next(0)
+            except multiprocessing.TimeoutError:
+                return
+            self.pairs = _put(self.pairs, chunk, self.filled)
+            self.filled += len(chunk)
+
+    def wait(self, count):
+        """Take in phantoms until there are `count`."""
+        while self.filled < min(count, self.most):
+            self.take()
+            time.sleep(0.05)
+
+
+class Learner:
+    """One network, its optimizer's moments, and its steps."""
+
+    def __init__(self, recipe, size, seed=0):
+        self.recipe, self.steps, self.loss = recipe, 0, LOSSES[recipe.loss]
+        self.precision = "bfloat16" if jax.devices()[0].platform == "gpu" else "float32"
+        self.model = unet(recipe.filters, size, "zeros", self.precision, recipe.grid)
+        rng = np.random.default_rng(seed)
+        weights = [_he_normal(rng, variable.shape) for variable in self.model.trainable_variables]
+        self.state = (weights, ADAM.init(weights))
+
+    def advance(self, stock, share):
+        """Take `ROUND` steps with this share of the recipe's step size; return their mean loss and Dice."""
+        begun = time.perf_counter()
+        key = jax.random.fold_in(jax.random.key(0), self.steps)
+        self.state, watched = _advance(self, self.state, stock.pairs, stock.filled, key,
+                                       share * self.recipe.learning_rate)
+        self.steps += ROUND
+        watched = np.asarray(watched)
+        self.seconds = time.perf_counter() - begun
+        return watched
+
+    def dice(self, pairs, batch=100):
+        """Return the Dice of each of some uint8 pairs (n, h, w, 2)."""
+        return np.concatenate([_dice(self, self.state[0], pairs[at:at + batch]) for at in range(0, len(pairs), batch)])
+
+    def weights(self):
+        """Return the weights in Keras' order, float32."""
+        return [np.asarray(array, np.float32) for array in self.state[0]]
+
+    def moments(self):
+        """Return what the optimizer remembers, as arrays."""
+        return [np.asarray(array) for array in jax.tree.leaves(self.state[1])]
+
+    def restore(self, weights, moments, steps):
+        """Go on from what `weights`, `moments` and `steps` were."""
+        self.state = ([jnp.asarray(array) for array in weights],
+                      jax.tree.unflatten(jax.tree.structure(self.state[1]), map(jnp.asarray, moments)))
+        self.steps = steps
+
+
+def _he_normal(rng, shape):
+    """Draw a kernel (He et al. 2015, doi:10.1109/ICCV.2015.123) with NumPy, for which JAX would compile each shape."""
+    scale = np.sqrt(2 / np.prod(shape[:-1])) if len(shape) > 1 else 0
+    return jnp.asarray(rng.normal(0, scale, shape) if scale else np.zeros(shape), jnp.float32)
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _put(pairs, chunk, at):
+    return jax.lax.dynamic_update_slice(pairs, chunk, (at, 0, 0, 0))
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+def _advance(learner, state, stock, filled, key, rate):
+    def step(state, key):
+        weights, moments = state
+        which, change = jax.random.split(key)
+        pairs = stock[jax.random.randint(which, (learner.recipe.batch_size,), 0, filled)]
+        images, masks = jax.vmap(changed)(pairs, jax.random.split(change, len(pairs)))
+
+        def loss(weights):
+            probability = learner.model.stateless_call(weights, [], images, training=True)[0]
+            return learner.loss(masks, probability), slice_dice(masks, probability).mean()
+
+        watched, slopes = jax.value_and_grad(loss, has_aux=True)(weights)
+        updates, moments = ADAM.update(slopes, moments)
+        return ([old - rate * update for old, update in zip(weights, updates, strict=True)], moments), watched
+
+    state, watched = jax.lax.scan(step, state, jax.random.split(key, ROUND))
+    return state, jnp.stack(watched).mean(1)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _dice(learner, weights, pairs):
+    pairs = pairs.astype(jnp.float32)
+    return slice_dice(pairs[..., 1:], learner.model.stateless_call(weights, [], pairs[..., :1] / 255)[0])
+
+
+def changed(pair, key):
+    """Return a randomly changed copy of one uint8 (h, w, 2) image and mask, float32 (h, w, 1) each.
+
+    It does what the course's "strong" augmentation does (lvlab/augment.py, written in TensorFlow).
+    """
+    place, grey, noise = jax.random.split(key, 3)
+    moved = _warped(pair.astype(jnp.float32), jax.random.uniform(place, (6,), minval=-1, maxval=1))
+    draw = jax.random.uniform(grey, (6,), minval=-1, maxval=1)
+    side = jnp.linspace(-1, 1, pair.shape[0])
+    image = jnp.clip(moved[..., 0] / 255, 0, 1) ** jnp.exp(0.6 * draw[0])
+    image = (image - 0.5) * (1 + 0.2 * draw[1]) + 0.5 + 0.1 * draw[2]
+    image *= jnp.exp(0.6 * (draw[3] * side[:, None] + draw[4] * side))
+    image += 0.06 * jnp.maximum(draw[5], 0) * jax.random.normal(noise, image.shape)
+    return jnp.clip(image, 0, 1)[..., None], (moved[..., 1:] >= 0.5).astype(jnp.float32)
+
+
+def _warped(pair, draw):
+    """Turn, mirror, zoom, stretch and shift by six numbers from -1 to 1; edges are mirrored."""
+    size = pair.shape[0]
+    angle, zoom, stretch = draw[0] * jnp.pi, 1 + 0.4 * draw[1], 1 + 0.13 * draw[2]
+    across = jnp.arange(size) - (size - 1) / 2
+    y, x = jnp.meshgrid(across, across, indexing="ij")
+    x, y = x * zoom * stretch * jnp.where(draw[3] < 0, -1, 1), y * zoom / stretch
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    middle = (size - 1) / 2 + 0.12 * size * draw[4:]
+    places = [sin * x + cos * y + middle[0], cos * x - sin * y + middle[1]]
+    return jnp.stack([map_coordinates(pair[..., part], places, order=1, mode="reflect") for part in (0, 1)], -1)
