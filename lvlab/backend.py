@@ -1,28 +1,11 @@
-"""What this machine multiplies fast, and an import of TensorFlow without its start-up messages."""
+"""What this machine multiplies fast."""
 
-import contextlib
-import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from lvlab.errors import CourseError
 
 BFLOAT16 = ("avx512_bf16", "amx_bf16")  # what multiplies it in hardware
-
-
-@contextlib.contextmanager
-def quietly() -> Iterator[None]:
-    """Silence file descriptor 2 for the first `import keras`: TensorFlow writes there before any log level applies."""
-    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # its advice on retracing is for other programs
 
 
 def choose_precision(wanted: str = "auto") -> str:

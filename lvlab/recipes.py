@@ -15,6 +15,7 @@ CHOICES = {
     "precision": ("auto", "bfloat16", "float32"),
     "keep": ("best", "last"),
     "start": ("scratch", "phantom"),
+    "parts": ("all", "largest"),
 }
 #: Least and greatest value of each number; a learning rate of 1 or 10,000 filters are slips of the finger.
 RANGES = {
@@ -49,6 +50,7 @@ class Recipe:
     start : "scratch", or "phantom" (the weights that ship with lvlab)
     blend : share of the trained weights in the kept ones; the rest is what the training started from
     threshold : a pixel is inside where the probability is at least this
+    parts : "all" that is inside, or the "largest" part of it in each slice: a cavity is one piece
     """
 
     name: str
@@ -68,6 +70,7 @@ class Recipe:
     blend: float = 1.0
     threshold: float = 0.5
     start: str = "scratch"
+    parts: str = "all"
 
     def __post_init__(self):
         """Raise CourseError, naming the choices, where a value cannot be meant."""
@@ -121,15 +124,15 @@ LAB = Recipe(
     learning_rate=2e-3,
     schedule="cosine",
     batch_size=4,
-    epochs=18,
-    passes=3,
+    epochs=18, passes=3,
     augmentation="full",
     precision="auto",
 )
 
 #: Half-way between the shipped weights and the fine-tuned ones lies what knows the new patients and still the
 #: others. Wortsman et al. 2022, doi:10.1109/CVPR52688.2022.00780.
-LAB_FROM_PHANTOM = replace(LAB, filters=(16, 32, 64, 128, 256), grid=1, start="phantom", learning_rate=5e-4,
-                           batch_size=8, epochs=8, passes=5, augmentation="gentle", keep="last", blend=0.5)
+LAB_FROM_PHANTOM = replace(LAB, filters=(16, 32, 64, 128, 256), grid=2, start="phantom", learning_rate=5e-4,
+                           batch_size=8, epochs=8, passes=5, augmentation="gentle", keep="last", blend=0.5,
+                           parts="largest")
 
 RECIPES = {("lab", "scratch"): LAB, ("lab", "phantom"): LAB_FROM_PHANTOM, ("assignment", "scratch"): ASSIGNMENT}

@@ -145,8 +145,8 @@ assert costs.loc["shaded"].max() < 0.05, "Shading was expected to cost little; o
 # %% [markdown]
 # **Look:** this is the *domain gap*. Scored on patients like its own, the network from scratch looks good; on others it
 # fails, and nothing in its own scores warned of it. The shipped network loses less, because its training showed it
-# more. (It does lose: the stream's hearts have become harder since its weights were trained.) Not every change of an
-# image matters, though: shading costs neither of them much.
+# more. (It loses, too, on the stream, which exaggerates all that is hard.) Not every change of an image matters,
+# though: shading costs neither of them much.
 
 # %% [markdown]
 # ## Fine-tuning

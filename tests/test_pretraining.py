@@ -3,13 +3,17 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from lvlab.recipes import LAB
+from lvlab.store import runs, shipped
 from lvlab.store.files import PROJECT
 from lvlab.store.runs import open_run
-
-pytest.importorskip("jax", reason="jax is not installed; make pretrain installs it")
+from lvlab.training import build
+from tools import refining
 
 SCRIPT = """
 import sys
@@ -30,6 +34,7 @@ if __name__ == "__main__":
 
 
 def test_a_killed_pretraining_goes_on_where_it_was(tmp_path):
+    pytest.importorskip("jax", reason="jax is not installed; make pretrain installs it")
     script = tmp_path / "pretrain.py"
     script.write_text(SCRIPT)
     for how, code in (("kill", 1), ("resume", 0)):
@@ -44,3 +49,31 @@ def test_a_killed_pretraining_goes_on_where_it_was(tmp_path):
     assert run.record["train_seconds"] >= 60 > before["train_seconds"]
     assert len(run.history) == run.history.epoch.max() > 1
     assert run.model.count_params() == run.record["parameters"]
+
+
+def test_refining_moves_the_student_and_tells_its_teacher(tmp_path, monkeypatch):
+    for name, value in {"VALIDATION": 4, "BATCH": 2, "WARM_UP": 1}.items():
+        monkeypatch.setattr(refining, name, value)
+    recipe = replace(LAB, name="tiny", filters=(2, 4), grid=2, precision="float32")
+    for seed, name in enumerate(("student", "teacher")):
+        history = open_run(shipped.SHIPPED).history
+        shipped.write(tmp_path / name, build(recipe, seed=seed).get_weights(), {"recipe": recipe.as_dict()}, history)
+    before = open_run(tmp_path / "student").model.get_weights()
+    run = refining.refine(open_run(tmp_path / "student"), open_run(tmp_path / "teacher"), tmp_path / "out",
+                          minutes=0.05, phantoms=50, quiet=True)
+    assert run.record["refined"]["teacher"] == "tiny" and run.record["refined"]["steps"] > 0
+    assert any(np.abs(old - new).max() > 1e-4 for old, new in zip(before, run.model.get_weights(), strict=True))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [runs.HISTORY, runs.RECIPE, runs.WEIGHTS]
+
+
+def test_what_is_pasted_into_a_phantom_never_covers_a_cavity():
+    image, other = np.zeros((64, 64, 64, 1), np.float32), np.ones((64, 64, 64, 1), np.float32)
+    mask, other_mask = (np.zeros_like(image) for _ in range(2))
+    mask[:, 20:30, 20:30], other_mask[:, 50:60, 5:15] = 1, 1
+    with pytest.MonkeyPatch.context() as patch:
+        for name, chance in (("PIECE", 1.0), ("COPY", 0.0), ("SPREAD", 0.0)):
+            patch.setattr(refining, name, chance)
+        changed, kept = refining.changed(image, mask, other, other_mask)
+    pasted = changed.numpy() > 0.5
+    assert pasted.any() and not (pasted & (mask > 0)).any() and not (pasted & (other_mask > 0)).any()
+    assert kept is mask and 0 <= changed.numpy().min() <= changed.numpy().max() <= 1

@@ -7,6 +7,7 @@ a step sees depends on how fast they come, so that two pre-trainings are alike, 
 """
 
 import argparse
+import hashlib
 import math
 import multiprocessing
 import os
@@ -51,6 +52,7 @@ def pretrain(out, recipes=(PRETRAIN,), minutes=60.0, resume=False, quiet=False, 
     seen = states[0][1]
     with multiprocessing.get_context("spawn").Pool(max(1, os.cpu_count() - 2)) as pool:
         held = np.concatenate(pool.map(pairs, [(VALIDATION_SEED, at) for at in range(0, VALIDATION, CHUNK)]))
+        fingerprint = hashlib.sha256(held.tobytes()).hexdigest()[:16]
         stock = Stock(pool.imap(pairs, ((TRAINING_SEED, seen + at) for at in range(0, most, CHUNK))), most, held.shape)
         stock.wait(first)
         share = done = used / (60 * minutes)
@@ -64,7 +66,7 @@ def pretrain(out, recipes=(PRETRAIN,), minutes=60.0, resume=False, quiet=False, 
                 for recipe, learner, row, log in zip(recipes, learners, rows, logs, strict=True):
                     dice = learner.dice(held)
                     row.append((len(row) + 1, *map(float, log), np.nan, float(dice.mean()), share * 60 * minutes))
-                    _keep(out / recipe.name, learner, row, seen + stock.filled, device)
+                    _keep(out / recipe.name, learner, row, seen + stock.filled, device, fingerprint)
                     if not quiet:
                         print(f"{recipe.name}: {share:4.0%}, {seen + stock.filled:,} phantoms, {learner.steps:,} "
                               f"steps of {recipe.batch_size}, loss {row[-1][1]:.4f}, Dice {row[-1][2]:.4f}, "
@@ -82,7 +84,7 @@ def pairs(which):
     return np.concatenate([np.round(255 * drawn.images), drawn.masks], -1).astype(np.uint8)
 
 
-def _keep(folder, learner, rows, seen, device):
+def _keep(folder, learner, rows, seen, device, fingerprint):
     """Write weights, record and history, and all that resuming needs, each file whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = learner.weights()
@@ -93,7 +95,7 @@ def _keep(folder, learner, rows, seen, device):
         "recipe": learner.recipe.as_dict(), "seed": 0, "precision": learner.precision, "size": SIZE,
         "parameters": int(sum(array.size for array in weights)), "steps": learner.steps, "training_slices": seen,
         "validation_slices": VALIDATION, "device": device(), "val_dice": rows[-1][4],
-        "train_seconds": rows[-1][-1]}, history)
+        "train_seconds": rows[-1][-1], "versions": runs.versions(), "data_fingerprint": fingerprint}, history)
 
 
 def _put_back(path, learner):

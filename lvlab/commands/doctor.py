@@ -6,9 +6,10 @@ import platform
 import sys
 from pathlib import Path
 
-from lvlab.backend import BFLOAT16, choose_precision, cpu_features, has_gpu, quietly
+from lvlab.backend import BFLOAT16, choose_precision, cpu_features, has_gpu
 from lvlab.errors import CourseError
 from lvlab.store import folder
+from lvlab.store.quiet import quietly
 from lvlab.store.runs import WEIGHTS, versions
 from lvlab.store.shipped import SHIPPED, fingerprint
 

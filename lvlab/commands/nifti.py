@@ -28,6 +28,7 @@ TRUTH = re.compile(r"(.+)_gt(\.nii(?:\.gz)?)$", re.IGNORECASE)
 PATIENT = re.compile(r"(.+?)(?:_frame\d+|_4d|_sa|_sax|_short_axis|_ed|_es)*$", re.IGNORECASE)
 FRAME, PHASE = re.compile(r"_frame0*(\d+)", re.IGNORECASE), re.compile(r"_(ed|es)(?:_|$)", re.IGNORECASE)
 SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+LARGEST_VOLUME = 2**29  # bytes, packed
 WALL, CAVITIES = 2, (3, 1)  # the muscle's label in both; the cavity's in ACDC, in M&Ms
 GROUPS = {"NOR": "normal", "MINF": "infarct", "DCM": "dilated", "HCM": "hypertrophic", "RV": "right overload"}
 CODES, PATHOLOGIES = ("external code", "subject_code"), ("pathology", "disease")
@@ -118,7 +119,7 @@ def _tables(items):
 
 def _labelled(patient, image, truth, known):
     """Return the Labelled frames of one pair."""
-    volume, masks = nifti.read(image.path, image.read()), nifti.read(truth.path, truth.read())
+    volume, masks = (nifti.read(item.path, item.read(LARGEST_VOLUME)) for item in (image, truth))
     if masks.stored.shape != volume.stored.shape:
         raise CourseError(f"{truth.path}: has the size {masks.stored.shape}, its image {volume.stored.shape}; fetch "
                           "both again")

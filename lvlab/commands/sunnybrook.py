@@ -54,15 +54,15 @@ class Item:
     archive: zipfile.ZipFile | None = None
     member: zipfile.ZipInfo | None = None
 
-    def read(self):
-        """Return the bytes; raise CourseError naming the file where they cannot be had."""
+    def read(self, most=LARGEST_FILE):
+        """Return the bytes; raise CourseError naming the file where they cannot be had or are more than `most`."""
         try:
             with self.archive.open(self.member) if self.archive else open(self.path, "rb") as file:
-                content = file.read(LARGEST_FILE + 1)
+                content = file.read(most + 1)
         except Exception as error:  # zipfile and its decompressors raise many kinds on damaged bytes
             raise CourseError(f"{self.path}: cannot be read; download it again") from error
-        if len(content) > LARGEST_FILE:
-            raise CourseError(f"{self.path}: is larger than {LARGEST_FILE >> 20} MB; download it again")
+        if len(content) > most:
+            raise CourseError(f"{self.path}: is larger than {most >> 20} MB; download it again")
         return content
 
 

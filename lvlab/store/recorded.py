@@ -7,7 +7,8 @@ import filelock
 import numpy as np
 from tqdm.auto import tqdm
 
-from lvlab.backend import choose_precision, quietly
+from lvlab.backend import choose_precision
+from lvlab.store.quiet import quietly
 
 with quietly():
     import keras

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from lvlab.backend import choose_precision, quietly
+from lvlab.backend import choose_precision
 from lvlab.errors import CourseError
 from lvlab.recipes import Recipe
 from lvlab.slices import SIZE
 from lvlab.store.archive import weights_in
 from lvlab.store.files import find, read_json, whole_file, write_csv, write_json
 from lvlab.store.progress import load_arrays, numbered, numbering, save_arrays
+from lvlab.store.quiet import quietly
 
 WEIGHTS, RECIPE, HISTORY, PROGRESS = "weights.npz", "recipe.json", "history.csv", "progress.npz"
 MODEL = "model.keras"  # for other programs; of runs before lvlab 0.2 the only weights
@@ -152,7 +153,8 @@ def write_run(path, model, history, record):
 def same_training(path, about):
     """Tell whether `path` holds a finished run whose record has all of `about`: recipe, seed, data and start."""
     try:
-        record = open_run(path).record
+        run = open_run(path)
+        record = {**run.record, "recipe": run.recipe.as_dict()}  # what an older file lacks has its default
     except CourseError:
         return False
     return all(record.get(key) == value for key, value in about.items())

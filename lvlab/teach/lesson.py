@@ -5,10 +5,10 @@ import os
 import sys
 
 from lvlab import phantom
-from lvlab.backend import quietly
 from lvlab.errors import CourseError
 from lvlab.store.files import PROJECT, workplace
 from lvlab.store.folder import course_folder, load
+from lvlab.store.quiet import quietly
 
 
 def open_course(network=False):
