@@ -54,8 +54,9 @@ class Item:
     archive: zipfile.ZipFile | None = None
     member: zipfile.ZipInfo | None = None
 
-    def read(self, most=LARGEST_FILE):
+    def read(self, most=None):
         """Return the bytes; raise CourseError naming the file where they cannot be had or are more than `most`."""
+        most = most or LARGEST_FILE
         try:
             with self.archive.open(self.member) if self.archive else open(self.path, "rb") as file:
                 content = file.read(most + 1)
