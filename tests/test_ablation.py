@@ -15,7 +15,7 @@ from tools import ablation
 
 #: A "network" whose probability is the image itself: what is turned there must come back turned.
 MIRROR = SimpleNamespace(model=SimpleNamespace(predict_on_batch=np.asarray, input_shape=(None, 128, 128, 1)),
-                         recipe=SimpleNamespace(threshold=0.5))
+                         recipe=SimpleNamespace(threshold=0.5, parts="all"))
 
 
 def with_images(slices, *images):
