@@ -224,7 +224,7 @@ def test_probabilities_that_keep_their_word_lie_on_the_diagonal(seed):
     rng = np.random.default_rng(seed)
     p = rng.random(40_000)
     table = review.reliability(p, rng.random(40_000) < p)
-    assert np.abs(table.promised - table.observed).max() < 0.05 and table.pixels.sum() <= 40_000
+    assert np.abs(table.predicted - table.observed).max() < 0.05 and table.pixels.sum() <= 40_000
 
 
 LOOKS = {

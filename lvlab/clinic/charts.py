@@ -23,7 +23,8 @@ def bland_altman_plot(reference, measured, unit, what, names=("truth", "predicti
                          label=f"95 % limits {found.low:+.1f} to {found.high:+.1f}" if limit == found.low else None)
     tidy(axis, f"Mean of {names[0]} and {names[1]}: {what} ({unit})",
          f"{names[1].capitalize()} - {names[0]} ({unit})")
-    axis.legend(frameon=False, fontsize=8, title=f"n = {found.n}", title_fontsize=8)
+    figure.legend(*axis.get_legend_handles_labels(), frameon=False, fontsize=8, title=f"n = {found.n}", title_fontsize=8,
+                  loc="outside upper right", ncols=2)
     return figure
 
 
@@ -43,11 +44,11 @@ def strata_plot(strata):
 
 
 def reliability_plot(table):
-    """Draw promised against observed probability (`review.reliability`): on the diagonal a network keeps its word."""
+    """Draw predicted against observed probability (`review.reliability`): the diagonal is perfect calibration."""
     figure, axis = new_figure(1, 1, 3.4, width=3.6)
-    axis.plot([0, 1], [0, 1], color="0.7", linestyle=":", label="keeps its word")
-    axis.plot(table.promised, table.observed, "o-", color=PREDICTION, markersize=5, label="this network")
-    tidy(axis, "Probability promised", "Share of pixels inside")
+    axis.plot([0, 1], [0, 1], color="0.7", linestyle=":", label="perfect calibration")
+    axis.plot(table.predicted, table.observed, "o-", color=PREDICTION, markersize=5, label="this network")
+    tidy(axis, "Predicted probability", "Share of pixels inside")
     axis.set(xlim=(0, 1), ylim=(0, 1))
     axis.legend(frameon=False, fontsize=8)
     return figure

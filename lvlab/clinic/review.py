@@ -115,15 +115,15 @@ def caught(dice, score, share=0.1, under=0.7):
 
 
 def reliability(probability, truth, bins=10):
-    """Return the reliability of the pixels' probabilities: promised (mean), observed (share inside), pixels per bin.
+    """Return the reliability of the pixels' probabilities: predicted (mean), observed (share inside), pixels per bin.
 
-    A calibrated network's promised and observed values agree (Guo et al. 2017, arXiv:1706.04599). Pixels that are
+    A calibrated network's predicted and observed values agree (Guo et al. 2017, arXiv:1706.04599). Pixels that are
     surely outside, probability under 0.01, are left out: they are nearly all there is.
     """
     p, inside = np.ravel(probability), np.ravel(truth) > 0
     inside, p = inside[p >= 0.01], p[p >= 0.01]
     place = np.minimum((p * bins).astype(int), bins - 1)
-    groups = pd.DataFrame({"promised": p, "observed": inside}).groupby(place)
+    groups = pd.DataFrame({"predicted": p, "observed": inside}).groupby(place)
     return groups.mean().assign(pixels=groups.size()).reset_index(drop=True)
 
 

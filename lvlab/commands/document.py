@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lvlab.clinic import judge, review
+from lvlab.clinic import agreement, judge, review
 from lvlab.commands.report import PICTURES, caption, write_report
 from lvlab.errors import CourseError
 from lvlab.store.files import one_line, output, whole_file
@@ -83,7 +83,7 @@ def _result(summary):
     dice = summary["intervals"]["dice"]
     if not summary["names"]:
         return "text", f"None of the {summary['n']} slices has a cavity, and none was found: there is nothing to score."
-    ends = "" if np.isnan(dice["low"]) else f" (95 % interval {dice['low']:.3f} to {dice['high']:.3f})"
+    ends = "" if np.isnan(dice["low"]) else f"; 95 % interval {dice['low']:.3f} to {dice['high']:.3f}"
     volumes = summary["dice_per_volume"]
     per_volume = f"; per volume, a patient at one phase, {volumes['mean']:.3f} (n = {volumes['n']})"
     per_volume *= bool(volumes["n"])
@@ -92,7 +92,7 @@ def _result(summary):
     missed = summary["missed"]
     return "text", (
         f"Mean Dice {dice['mean']:.3f} ± {summary['dice']['sd']:.3f} per slice (n = {summary['n']} slices, "
-        f"{_count(summary['patients'], 'patient')}){ends}{per_volume}. Worst slice {summary['dice']['worst']:.3f}; "
+        f"{_count(summary['patients'], 'patient')}{ends}){per_volume}. Worst slice {summary['dice']['worst']:.3f}; "
         f"{_count(missed, 'slice')} missed.{contours} {summary['caution']}".rstrip())
 
 
@@ -149,12 +149,13 @@ def _method(evidence):
     start = {"scratch": "from random weights", "phantom": "from weights trained on phantoms only"}[recipe.start]
     kept = {"best": "the lowest validation loss", "last": "the last epoch"}[recipe.keep]
     blend = f", blended by {recipe.blend:g} with those of the start" if recipe.blend < 1 else ""
+    parts = " Of each mask only the largest connected part is kept." * (recipe.parts == "largest")
     return "text", (
         f"A U-Net (Ronneberger et al. 2015, doi:10.1007/978-3-319-24574-4_28) of {len(recipe.filters)} levels with "
         f"{', '.join(map(str, recipe.filters))} filters{parameters}.{grid} It was trained {start} by Adam with {rate} "
         f"{recipe.learning_rate:g} on {LOSSES[recipe.loss]}, in batches of {recipe.batch_size}, for {recipe.epochs} "
         f"epochs, each of {recipe.passes} times all slices; augmentation: {recipe.augmentation}. Kept are the weights "
-        f"of {kept}{blend}. A pixel is inside where the probability is at least {recipe.threshold:g}.")
+        f"of {kept}{blend}. A pixel is inside where the probability is at least {recipe.threshold:g}.{parts}")
 
 
 def _parameters(evidence):
@@ -193,8 +194,9 @@ def _function(summary):
            "in %; true is what the expert's contours give.")
     ef = summary["ejection_fraction"]
     limits = f", 95 % limits {ef['low']:+.1f} to {ef['high']:+.1f}" if ef["n"] > 1 else ""
+    few = ": too few patients for limits to be trusted" if 1 < ef["n"] < agreement.FEW_PATIENTS else ""
     yield "text", (
-        f"Ejection fraction, prediction - truth: bias {ef['bias']:+.1f} points{limits} (n = {ef['n']}). For scale: "
+        f"Ejection fraction, prediction - truth: bias {ef['bias']:+.1f} points{limits} (n = {ef['n']}{few}). For scale: "
         "seven core laboratories reading the same fifteen hearts differed by 4.6 to 7.5 points (Suinesiaputra et al. "
         "2015, doi:10.1186/s12968-015-0170-9).")
 

@@ -90,8 +90,8 @@ PICTURES = {
         lambda e: len(e.summary["function"]) > 1),
     "reliability": Picture(
         charts.reliability_plot, lambda e: charts.reliability_plot(review.reliability(e.probability, e.slices.masks)),
-        "Do the probabilities keep their word? Of the pixels promised with a probability, the share that is inside.",
-        "A line of the observed share of pixels inside against the promised probability, beside the diagonal.",
+        "Calibration: of the pixels with about the same predicted probability, the share that is inside.",
+        "A line of the observed share of pixels inside against the predicted probability, beside the diagonal.",
         lambda e: bool((e.probability >= 0.01).any())),
     "review": Picture(
         charts.review_curve,
