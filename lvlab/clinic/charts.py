@@ -23,8 +23,8 @@ def bland_altman_plot(reference, measured, unit, what, names=("truth", "predicti
                          label=f"95 % limits {found.low:+.1f} to {found.high:+.1f}" if limit == found.low else None)
     tidy(axis, f"Mean of {names[0]} and {names[1]}: {what} ({unit})",
          f"{names[1].capitalize()} - {names[0]} ({unit})")
-    figure.legend(*axis.get_legend_handles_labels(), frameon=False, fontsize=8, title=f"n = {found.n}", title_fontsize=8,
-                  loc="outside upper right", ncols=2)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False, fontsize=8,
+                  title=f"n = {found.n}", title_fontsize=8)
     return figure
 
 

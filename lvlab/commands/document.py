@@ -196,8 +196,8 @@ def _function(summary):
     limits = f", 95 % limits {ef['low']:+.1f} to {ef['high']:+.1f}" if ef["n"] > 1 else ""
     few = ": too few patients for limits to be trusted" if 1 < ef["n"] < agreement.FEW_PATIENTS else ""
     yield "text", (
-        f"Ejection fraction, prediction - truth: bias {ef['bias']:+.1f} points{limits} (n = {ef['n']}{few}). For scale: "
-        "seven core laboratories reading the same fifteen hearts differed by 4.6 to 7.5 points (Suinesiaputra et al. "
+        f"Ejection fraction, prediction - truth: bias {ef['bias']:+.1f} points{limits} (n = {ef['n']}{few}). For "
+        "scale: seven core laboratories reading the same fifteen hearts differed by 4.6 to 7.5 points (Suinesiaputra et al. "
         "2015, doi:10.1186/s12968-015-0170-9).")
 
 
