@@ -13,7 +13,7 @@ from lvlab import metrics
 from lvlab.__main__ import main
 from lvlab.commands import sunnybrook
 from lvlab.errors import CourseError
-from lvlab.store import masks
+from lvlab.store import downloads, masks
 from tests import samples
 
 
@@ -85,9 +85,9 @@ def test_masks_come_back_from_their_outlines(release, tmp_path):
 
 def test_every_fifth_patient_is_for_the_test():
     patients = [f"P{number}" for number in range(1, 12)]
-    assert sunnybrook.default_test(patients) == ["P5", "P10"]
-    assert sunnybrook.default_test(patients[:3]) == ["P3"]
-    assert sunnybrook.default_test(patients[:1]) == []
+    assert downloads.default_test(patients) == ["P5", "P10"]
+    assert downloads.default_test(patients[:3]) == ["P3"]
+    assert downloads.default_test(patients[:1]) == []
 
 
 @pytest.mark.parametrize("name", ["SCD0000101", "scd0000101", "SC-HF-I-1", "SC-HF-I-01", "sc-hf-i-1"])
@@ -207,7 +207,7 @@ def test_names_inside_a_zip_never_lead_out_of_the_output(release, tmp_path):
 
 
 def test_a_zip_bomb_is_left_out(release, tmp_path, monkeypatch):
-    monkeypatch.setattr(sunnybrook, "LARGEST_FILE", 200_000)
+    monkeypatch.setattr(downloads, "LARGEST_FILE", 200_000)
     path = next(release.rglob("SCD0000101/*/IM-0003-0001.dcm"))
     path.write_bytes(bytes(10_000_000))
     shutil.make_archive(tmp_path / "bomb", "zip", release)

@@ -197,8 +197,8 @@ def _function(summary):
     few = ": too few patients for limits to be trusted" if 1 < ef["n"] < agreement.FEW_PATIENTS else ""
     yield "text", (
         f"Ejection fraction, prediction - truth: bias {ef['bias']:+.1f} points{limits} (n = {ef['n']}{few}). For "
-        "scale: seven core laboratories reading the same fifteen hearts differed by 4.6 to 7.5 points (Suinesiaputra et al. "
-        "2015, doi:10.1186/s12968-015-0170-9).")
+        "scale: seven core laboratories reading the same fifteen hearts differed by 4.6 to 7.5 points (Suinesiaputra "
+        "et al. 2015, doi:10.1186/s12968-015-0170-9).")
 
 
 def _review(summary):

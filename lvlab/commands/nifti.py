@@ -17,9 +17,9 @@ from typing import NamedTuple
 import numpy as np
 from tqdm.auto import tqdm
 
-from lvlab.commands.sunnybrook import as_text, default_test, items_in
 from lvlab.errors import CourseError
 from lvlab.store import nifti
+from lvlab.store.downloads import as_text, default_test, items_in
 from lvlab.store.files import find, one_line, refuse_full, shorten, whole_folder
 from lvlab.store.masks import write_mask
 from lvlab.store.writing import Plane, mr_image

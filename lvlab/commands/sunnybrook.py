@@ -13,16 +13,13 @@ Taken is (0.5, 0.5), which stays closer to the masks that others draw at (0, 0):
 these is 0.975, the smallest 0.923. `slices.filled` then draws them, its first centre being (0, 0).
 """
 
-import codecs
 import contextlib
 import csv
 import io
 import re
 import warnings
-import zipfile
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -32,39 +29,18 @@ from tqdm.auto import tqdm
 from lvlab.errors import CourseError
 from lvlab.slices import filled
 from lvlab.store.dicom import plain_number, read_dicom
-from lvlab.store.files import find, one_line, refuse_full, shorten, walk, whole_folder
+from lvlab.store.downloads import as_text, default_test, items_in
+from lvlab.store.files import find, one_line, refuse_full, shorten, whole_folder
 from lvlab.store.masks import write_mask
 
 SITE = "https://www.cardiacatlas.org/sunnybrook-cardiac-data/"
 FIRST_CENTRE = 0.5
 FRAMES_A_LEVEL = 20
-LARGEST_FILE = 64 * 2**20
 PACKED = (".zip", ".gz", ".tgz", ".tar", ".7z", ".rar")
 CASE = re.compile(r"SC-(HF-I|HF-NI|HYP|N)-(\d+)$", re.IGNORECASE)
 CONTOUR = re.compile(r"IM-\d+-(\d+)-([io])contour-manual\.txt$", re.IGNORECASE)
 IMAGE = re.compile(r"(IM-\d+)-(\d+)\.dcm$", re.IGNORECASE)
 SERIES = re.compile(r"(^|/)[a-z0-9][a-z0-9-]*/CINESAX[^/]*$", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Item:
-    """One file of the release, perhaps in a zip. `path` is for reading and messages, never for writing."""
-
-    path: Path
-    archive: zipfile.ZipFile | None = None
-    member: zipfile.ZipInfo | None = None
-
-    def read(self, most=None):
-        """Return the bytes; raise CourseError naming the file where they cannot be had or are more than `most`."""
-        most = most or LARGEST_FILE
-        try:
-            with self.archive.open(self.member) if self.archive else open(self.path, "rb") as file:
-                content = file.read(most + 1)
-        except Exception as error:  # zipfile and its decompressors raise many kinds on damaged bytes
-            raise CourseError(f"{self.path}: cannot be read; download it again") from error
-        if len(content) > most:
-            raise CourseError(f"{self.path}: is larger than {most >> 20} MB; download it again")
-        return content
 
 
 @dataclass(frozen=True)
@@ -115,11 +91,6 @@ def write(release, out, test_patients=(), quiet=False):
     return [done + (", and none to train on" if tested >= frames.keys() else ""), *left_out]
 
 
-def default_test(patients):
-    """Return every fifth of the patients in order; the last where there are two to four; none of one."""
-    return patients[4::5] or patients[1:][-1:]
-
-
 def read_release(release, stack):
     """Return (images {patient: {series: {number: Item}}}, contours {case: {(number, kind): Item}}, {case: patient})."""
     if not release.exists():
@@ -153,21 +124,6 @@ def read_release(release, stack):
     return images, contours, _patients_by_case(table)
 
 
-def items_in(release, stack):
-    """Yield every file of a folder or zip, and of the zips in a folder, as an Item."""
-    for path in walk(release) if release.is_dir() else [release]:
-        if path.suffix.lower() != ".zip":
-            yield Item(path)
-            continue
-        try:
-            archive = stack.enter_context(zipfile.ZipFile(path))
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-            raise CourseError(f"{path}: cannot be read as a zip; download it again") from error
-        for member in archive.infolist():
-            if not member.is_dir() and "__MACOSX" not in member.filename:
-                yield Item(path.joinpath(*re.split(r"[/\\]+", member.filename.lstrip("/\\"))), archive, member)
-
-
 def canonical(case):
     """Return a case's name without leading zeros: SC-HF-I-05 and sc-hf-i-5 are SC-HF-I-5; other IDs in upper case."""
     match = CASE.match(case)
@@ -193,12 +149,6 @@ def _patients_by_case(table):
                 raise CourseError(f"{table.path}: {name} {one_line(value)} stands for two patients; download it again "
                                   f"from {SITE}")
     return names
-
-
-def as_text(content):
-    """Return bytes as text, whichever of the usual marks of an encoding they begin with."""
-    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return content.decode("utf-16" if utf16 else "utf-8-sig", errors="replace")
 
 
 def _patient_of(wanted, images, names):
