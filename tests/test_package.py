@@ -6,12 +6,14 @@ import subprocess
 import sys
 import tomllib
 from importlib.metadata import version
+from types import SimpleNamespace
 
 import nbformat
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from lvlab.__main__ import main
 from lvlab.store.files import PROJECT, read_json
 from tools import timings
 
@@ -99,3 +101,14 @@ def test_the_minutes_and_memory_that_a_notebook_states_were_measured(path):
 def test_times_are_spoken_in_steps_rounded_up():
     assert [timings.spoken(seconds) for seconds in (1, 5, 6, 55, 56, 60, 61, 95)] == [
         "5 seconds", "5 seconds", "10 seconds", "55 seconds", "1 minute", "1 minute", "1.5 minutes", "2 minutes"]
+
+
+def test_lab_hands_on_the_options_of_jupyterlab(tmp_path, monkeypatch):
+    from lvlab.commands import course
+
+    called = []
+    answer = SimpleNamespace(returncode=3)
+    monkeypatch.setattr(course.subprocess, "run", lambda command, **_: called.append(command) or answer)
+    (tmp_path / "training").mkdir()
+    assert main(["lab", "--data", str(tmp_path), "--", "--no-browser", "--port", "9000"]) == 3
+    assert called[0][-4:-1] == ["--no-browser", "--port", "9000"]

@@ -45,11 +45,12 @@ def pictures_folder(run, default):
     return output("figures") if default else output("figures") / Path(run).resolve().name
 
 
-def open_lab(data):
-    """Open JupyterLab on the notebooks with these data; return its exit code."""
+def open_lab(data, options=()):
+    """Open JupyterLab on the notebooks with these data and its own options; return its exit code."""
     first = PROJECT / "notebooks" / "01_explore_data.ipynb"
     if not first.is_file():
         raise CourseError(f"{first}: is missing; the notebooks come with the project, not with the package: start from "
                           "its folder")
-    command = [sys.executable, "-m", "jupyter", "lab", f"--notebook-dir={PROJECT}", str(first.relative_to(PROJECT))]
+    command = [sys.executable, "-m", "jupyter", "lab", f"--notebook-dir={PROJECT}", *options,
+               str(first.relative_to(PROJECT))]
     return subprocess.run(command, cwd=PROJECT, env={**os.environ, "LVLAB_DATA": str(data.resolve())}).returncode
