@@ -335,7 +335,7 @@ def build_parser():
         sub.add_argument("--seed", type=_seed, default=0)
     sub = command(lab)
     sub.add_argument("--data", type=Path, help="a course folder (default: as for figures)")
-    sub.add_argument("options", nargs="*", metavar="-- OPTION", help="JupyterLab's own: lab -- --no-browser --port 9000")
+    sub.add_argument("options", nargs="*", metavar="-- OPTION", help="JupyterLab's own: lab -- --no-browser --port 80")
     sub = command(compare)
     sub.add_argument("run_a", type=Path, metavar="RUN_A", help="a run folder")
     sub.add_argument("run_b", type=Path, metavar="RUN_B", help="the run to compare with it")
