@@ -16,6 +16,8 @@ from functools import partial
 from importlib.metadata import version
 from itertools import islice
 
+from tqdm import tqdm
+
 from lvlab.errors import CourseError
 
 notes = logging.getLogger(__name__)
@@ -148,6 +150,7 @@ def _deaf():
 def _start(threads, leash):
     """Make a new process ready: Ctrl-C is its parent's affair, and it ends with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    tqdm.set_lock(threading.RLock())  # tqdm's own outlives a killed process, and Python then warns of a leak
     bind_threads(threads)
 
     def end():
