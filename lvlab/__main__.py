@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lvlab import __version__
 from lvlab.errors import CourseError
-from lvlab.store.files import one_line, output, remedy
+from lvlab.store.files import find, one_line, output, remedy
 
 MOST_PATIENTS, MOST_FRAMES = 10_000, 100
 
@@ -73,7 +73,7 @@ def train(args):
     from lvlab.store.folder import load
     from lvlab.store.runs import refuse_run
 
-    recipe, out = _recipe(args), output(args.out)
+    recipe, out = _recipe(args.recipe, args.start), output(args.out)
     refuse_run(out, args.resume, args.overwrite or args.if_needed)
     slices = load(args.data, need=("training",)).training
     if len(slices) < 2:
@@ -143,7 +143,6 @@ def report(args):
     Of a cross-validation: over all patients, each by the fold that did not see it. Without --run, as figures does.
     """
     from lvlab.commands.crossval import Folds
-    from lvlab.store.files import find
     from lvlab.store.folder import load
     from lvlab.store.runs import open_run
 
@@ -186,18 +185,20 @@ def doctor(args):
 
 
 def crossval(args):
-    """Cross-validate a recipe by patient, over the training and test patients together."""
-    from lvlab.commands import crossval
+    """Cross-validate recipes by patient, over the training and test patients together."""
+    from lvlab.commands import crossval, workers
     from lvlab.commands.report import format_summary
     from lvlab.store.folder import load
 
     slices = load(args.data).everyone()
-    recipe, folds = _recipe(args), args.folds if args.folds == "patient" else _whole_number(args.folds)
+    recipes = {f"{recipe}-{start}": _recipe(recipe, start) for recipe in args.recipe for start in args.start}
+    folds, out = args.folds if args.folds == "patient" else _whole_number(args.folds), _folder(args.out)
     crossval.folds_of(slices, folds)
-
-    _, summary = crossval.cross_validate(slices, recipe, _folder(args.out), folds, dict.fromkeys(args.seeds),
-                                         args.resume, args.overwrite, args.quiet)
-    print(format_summary(summary))
+    with workers.open_pool(args.workers, args.scheduler) as pool:
+        results = crossval.sweep(slices, recipes, out, folds, dict.fromkeys(args.seeds), args.resume, args.overwrite,
+                                 args.quiet, pool, find(args.data))
+    for name, (_, summary) in results.items():
+        print(*[f"{name}:"] * (len(results) > 1), format_summary(summary), sep="\n")
 
 
 def _whole_way(args):
@@ -234,15 +235,15 @@ def _whole_number(text):
         raise CourseError(f"folds is {text!r}; it must be the word patient or a whole number", ["folds"]) from None
 
 
-def _recipe(args):
+def _recipe(recipe, start):
     from lvlab.recipes import RECIPES
     from lvlab.store.shipped import start_weights
 
-    if (args.recipe, args.start) not in RECIPES:
-        raise CourseError(f"the recipe {args.recipe} starts from scratch only; choose the recipe lab to start from "
-                          f"{args.start}", ["recipe", "start"])
-    start_weights(RECIPES[args.recipe, args.start])  # refused here, before anything is touched
-    return RECIPES[args.recipe, args.start]
+    if (recipe, start) not in RECIPES:
+        raise CourseError(f"the recipe {recipe} starts from scratch only; choose the recipe lab to start from {start}",
+                          ["recipe", "start"])
+    start_weights(RECIPES[recipe, start])  # refused here, before anything is touched
+    return RECIPES[recipe, start]
 
 
 def _run(args):
@@ -274,10 +275,15 @@ def build_parser():
     parser.add_argument("--version", action="version", version=f"lvlab {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
 
-    def recipe_options(sub):
-        sub.add_argument("--recipe", choices=["lab", "assignment"], default="lab")
-        sub.add_argument("--start", choices=["scratch", "phantom"], default="scratch",
-                         help="phantom: go on from the weights that ship with lvlab")
+    def recipe_options(sub, many=None):
+        sub.add_argument("--recipe", choices=["lab", "assignment"], default=["lab"] if many else "lab", nargs=many,
+                         help="what to train by (default lab)")
+        sub.add_argument("--start", choices=["scratch", "phantom"], default=["scratch"] if many else "scratch",
+                         nargs=many, help="phantom: go on from the weights that ship with lvlab")
+
+    def worker_options(sub):
+        sub.add_argument("--workers", type=int, default=1, help="processes on this machine (default 1)")
+        sub.add_argument("--scheduler", help="a Dask scheduler's address or its .json file, instead: docs/scaling.md")
 
     def command(function, **kwargs):
         line = function.__doc__.splitlines()[0]
@@ -345,9 +351,10 @@ def build_parser():
     sub.add_argument("--out", required=True, type=Path, help="a folder for one run a fold")
     sub.add_argument("--folds", default="patient", help="patient (leave one out) or a number of groups")
     sub.add_argument("--seeds", type=_seed, nargs="+", default=[0])
-    recipe_options(sub)
+    recipe_options(sub, many="+")
+    worker_options(sub)
     how = sub.add_mutually_exclusive_group()
-    how.add_argument("--resume", action="store_true", help="keep the folds that are finished")
+    how.add_argument("--resume", action="store_true", help="keep the folds that are finished, go on with the others")
     how.add_argument("--overwrite", action="store_true", help="replace an existing cross-validation")
     command(doctor)
     return parser

@@ -1,19 +1,30 @@
 """Cross-validation by patient: every patient is tested once by a network that never saw it."""
 
+import contextlib
 import logging
-from functools import cached_property
+import threading
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from tqdm.auto import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from lvlab.clinic import judge
+from lvlab.commands.workers import InThisProcess, died, finished
 from lvlab.errors import CourseError
 from lvlab.evaluation import predict, summarise
-from lvlab.store.files import refuse_full, write_csv, write_json
-from lvlab.store.runs import RECIPE, clear_run, open_run, versions
+from lvlab.recipes import Recipe
+from lvlab.slices import SliceSet, need_masks
+from lvlab.store.files import refuse_full, shorten, write_csv, write_json
+from lvlab.store.folder import load
+from lvlab.store.runs import HISTORY, RECIPE, clear_run, open_run, refuse_run, versions
 
 notes = logging.getLogger(__name__)
+
+WAIT = 300  # seconds for the lock of a worker that has vanished: a network disk gives it up late
 
 
 def folds_of(slices, folds="patient", seed=0):
@@ -34,19 +45,27 @@ def folds_of(slices, folds="patient", seed=0):
     return groups
 
 
-def clear_way(out, resume, overwrite):
-    """Make way for the results, or refuse; what no cross-validation wrote is never removed."""
-    runs = [path.parent for path in out.glob(f"seed*-*/{RECIPE}")] + [path.parent for path in out.glob("seed*-*/logs")]
+def clear_way(out, places, resume, overwrite):
+    """Make way for the results in `places`, inside `out` or itself; what no cross-validation wrote is never removed."""
+    runs = [path for place in places for path in place.glob("seed*-*") if _may_train(path)]
     if not runs:
         refuse_full(out)
     elif overwrite:
-        for path in set(runs):
+        for path in runs:
             clear_run(path)
-        for name in ("scores.csv", "summary.json"):
-            (out / name).unlink(missing_ok=True)
+        for place in {out, *places}:
+            for name in ("scores.csv", "summary.json"):
+                (place / name).unlink(missing_ok=True)
     elif not resume:
         raise CourseError(f"{out}: already exists; resume it, overwrite it or name another folder",
                           ["resume", "overwrite", "out"])
+
+
+def _may_train(path):
+    """Tell whether a path is a run's folder, perhaps one that was interrupted before its first epoch."""
+    with contextlib.suppress(CourseError):
+        refuse_run(path, overwrite=True)
+        return path.is_dir()
 
 
 class Folds:
@@ -93,29 +112,170 @@ class Folds:
         return probability
 
 
-def cross_validate(slices, recipe, out, folds="patient", seeds=(0,), resume=False, overwrite=False, quiet=False):
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """One job: train on all but `patients`, then score on them.
+
+    path : its run folder, absolute: every worker must reach it
+    data : the course folder, read by the worker, or the slices themselves; fingerprint : theirs
+    """
+
+    path: Path
+    data: Path | SliceSet
+    fingerprint: str
+    recipe: Recipe
+    seed: int
+    name: str
+    patients: tuple[str, ...]
+
+    @property
+    def title(self):
+        """What people call it."""
+        return f"seed {self.seed}, {self.name}"
+
+    def epochs(self):
+        """Return how many epochs its folder holds."""
+        try:
+            lines = (self.path / HISTORY).read_text().count("\n")
+            return min(self.recipe.epochs, max(0, lines - 1))
+        except OSError:
+            return 0
+
+
+@lru_cache(maxsize=1)
+def _everyone(path, fingerprint):
+    slices = load(path).everyone()
+    if slices.fingerprint() != fingerprint:
+        raise CourseError(f"{path}: a worker finds other images or masks there than this machine; name a folder that "
+                          "all of them share", ["data"])
+    return slices
+
+
+def train_fold(fold):
+    """Train one fold, or go on with it, or open it where it is finished; return its score table."""
+    from lvlab.store.recorded import train_or_open
+
+    if not fold.path.parent.is_dir():
+        raise CourseError(f"{fold.path.parent}: a worker sees no such folder; name one that all of them share", ["out"])
+    slices = fold.data if isinstance(fold.data, SliceSet) else _everyone(fold.data, fold.fingerprint)
+    tested = slices.table.patient.isin(fold.patients).to_numpy()
+    training, validation = slices.subset(~tested).split_by_patient(fold.recipe.validation_fraction, fold.seed)
+    run = train_or_open(training, validation, fold.recipe, fold.path, seed=fold.seed, quiet=True,
+                        wait=WAIT)
+    scores, _, _ = judge.judge(run, slices.subset(tested))
+    return scores.assign(seed=fold.seed, fold=fold.name, train_seconds=run.record["train_seconds"])
+
+
+def run_folds(folds, pool, quiet=False):
+    """Return the score table of each fold, in the order of `folds`; raise at the end where some failed.
+
+    A fold whose worker died is no failed one: it is begun again where it stopped, unless it dies
+    again and again without a finished epoch between.
+    """
+    tables, failed, queue = {}, {}, list(folds)
+    with _one_bar(folds, tables, quiet), logging_redirect_tqdm([logging.getLogger("lvlab")]):
+        while queue:
+            before = {fold: fold.epochs() for fold in queue}
+            queue = []
+            for (fold,), future in finished(pool, train_fold, [(fold,) for fold in before]):
+                if future.cancelled():
+                    raise CourseError("the Dask cluster has gone away; start it again, and resume", ["resume"])
+                error = future.exception()
+                if error is None:
+                    tables[fold] = _told(fold, future.result())
+                elif died(error) and fold.epochs() != before[fold]:
+                    queue.append(fold)
+                else:
+                    failed[fold] = error
+                    notes.info("%s: failed (%s)", fold.title, _reason(error))
+    if failed:
+        fold, error = next(iter(failed.items()))
+        raise CourseError(f"{len(failed)} of {len(folds)} folds failed: {shorten([f.path.name for f in failed])}; "
+                          f"{fold.path.name}: {_reason(error)}. The others are finished; mend it, and resume",
+                          ["resume"]) from error
+    return [tables[fold] for fold in folds]
+
+
+def _told(fold, scores):
+    notes.info("%s: Dice %.3f, worst %.3f (%d slices, %.0f s)", fold.title, scores.dice.mean(), scores.dice.min(),
+               len(scores), scores.train_seconds.iloc[0])
+    return scores
+
+
+def _reason(error):
+    if died(error):
+        return "its process died each time before it finished an epoch; memory may be short"
+    return str(error) if isinstance(error, CourseError) else f"{type(error).__name__}: {error}"
+
+
+@contextlib.contextmanager
+def _one_bar(folds, ended, quiet):
+    """Show the epochs of all folds in one bar, read from their folders, whoever trains them."""
+    total, stop = sum(fold.recipe.epochs for fold in folds), threading.Event()
+
+    def done():
+        return sum(fold.recipe.epochs if fold in ended else fold.epochs() for fold in folds)
+
+    with tqdm(total=total, initial=done(), unit="epoch", desc="Cross-validation", disable=quiet) as bar:
+        def watch():
+            while not stop.wait(1):
+                bar.update(done() - bar.n)
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+            bar.update(done() - bar.n)
+
+
+def cross_validate(slices, recipe, out, folds="patient", seeds=(0,), resume=False, overwrite=False, quiet=False,
+                   pool=None, data=None):
     """Train one run a fold and seed in `out`, and score each on its held-out patients.
+
+    pool : a concurrent.futures.Executor, such as `workers.open_pool` gives; by default fold after fold, here
+    data : the course folder of `slices`, which the pool's workers then read; else the slices are sent to them
 
     Writes scores.csv (one row a slice and seed, with `seed` and `fold` after the usual columns) and
     summary.json (over all rows, and each seed's mean Dice). Returns both. With `resume`, finished
-    folds of the same recipe, seed and data are kept.
+    folds of the same recipe, seed and data are kept, begun ones go on.
     """
-    clear_way(out, resume, overwrite)
-    from lvlab.store.recorded import train_or_open
+    (result,) = sweep(slices, {recipe.name: recipe}, out, folds, seeds, resume, overwrite, quiet, pool, data).values()
+    return result
 
-    tables = []
-    for seed in seeds:
-        for fold, patients in folds_of(slices, folds, seed).items():
-            tested = slices.table.patient.isin(patients).to_numpy()
-            training, validation = slices.subset(~tested).split_by_patient(recipe.validation_fraction, seed)
-            run = train_or_open(training, validation, recipe, out / f"seed{seed}-{fold}", seed=seed, quiet=quiet)
-            scores, _, _ = judge.judge(run, slices.subset(tested))
-            notes.info("seed %d, %s: Dice %.3f, worst %.3f (%d slices, %.0f s)", seed, fold, scores.dice.mean(),
-                       scores.dice.min(), len(scores), run.record["train_seconds"])
-            tables.append(scores.assign(seed=seed, fold=fold, train_seconds=run.record["train_seconds"]))
+
+def sweep(slices, recipes, out, folds="patient", seeds=(0,), resume=False, overwrite=False, quiet=False, pool=None,
+          data=None):
+    """Cross-validate several recipes, {name: Recipe}, all at once, each in out/NAME; see `cross_validate`.
+
+    Returns {name: (table, summary)}, and writes one scores.csv over all, with the column `recipe`, into `out`.
+    """
+    out, seeds, pool = Path(out).absolute(), tuple(seeds), pool or InThisProcess()
+    places = {name: out / name if len(recipes) > 1 else out for name in recipes}
+    need_masks(slices, slices)
+    clear_way(out, places.values(), resume, overwrite)
+    for place in places.values():
+        place.mkdir(parents=True, exist_ok=True)
+    by_path = data and not isinstance(pool, InThisProcess)
+    source = (data.absolute() if by_path else slices), slices.fingerprint()
+    plan = [Fold(places[name] / f"seed{seed}-{fold}", *source, recipe, seed, fold, tuple(patients))
+            for name, recipe in recipes.items() for seed in seeds
+            for fold, patients in folds_of(slices, folds, seed).items()]
+    tables = dict(zip(plan, run_folds(plan, pool, quiet), strict=True))
+    results = {name: _write(places[name], [table for fold, table in tables.items() if fold.path.parent == places[name]],
+                            slices, recipe) for name, recipe in recipes.items()}
+    if len(recipes) > 1:
+        write_csv(out / "scores.csv", pd.concat([table.assign(recipe=name) for name, (table, _) in results.items()]))
+    return results
+
+
+def _write(out, tables, slices, recipe):
+    """Write the scores of one recipe and their summary; return both."""
     table = pd.concat(tables, ignore_index=True)
     about = slices.table.set_index("name").loc[table.name].reset_index()
-    if len(tuple(seeds)) > 1:
+    if table.seed.nunique() > 1:
         about["patient"] += ", seed " + table.seed.astype(str)
     summary = {**summarise(table), **judge.summary(table, about),
                "mean_dice_of_seed": table.groupby("seed").dice.mean().to_dict(),
@@ -125,4 +285,3 @@ def cross_validate(slices, recipe, out, folds="patient", seeds=(0,), resume=Fals
     write_csv(out / "scores.csv", table)
     write_json(out / "summary.json", summary)
     return table, summary
-

@@ -24,20 +24,21 @@ notes = logging.getLogger(__name__)
 
 
 def train(training, validation, recipe, out=None, *, seed=0, resume=False, overwrite=False, quiet=False,
-          callbacks=()):
+          callbacks=(), wait=0):
     """Train a U-Net on `training` by `recipe`, watched on `validation`, and return its Run.
 
     training, validation : SliceSets with masks; patients should not be on both sides
     out : the run folder, runs/<recipe name> by default; refused if it exists, unless `resume` (go on
         after the last finished epoch) or `overwrite` (start anew)
     callbacks : further Keras callbacks, such as a monitor
+    wait : seconds to wait for the end of another training in the same folder
     """
     path = output(out or runs_folder() / recipe.name)
     need_masks(training, validation)
     about = {**identity(training, validation, recipe, seed), "precision": choose_precision(recipe.precision)}
     start = shipped.start_weights(recipe)
     runs.refuse_run(path, resume, overwrite)
-    with alone_in(path):
+    with alone_in(path, wait):
         return _train(training, validation, recipe, path, about, start, seed, resume, overwrite, quiet, callbacks)
 
 
@@ -62,14 +63,29 @@ def _train(training, validation, recipe, path, about, start, seed, resume, overw
     return runs.open_run(path)
 
 
-def train_or_open(training, validation, recipe, out=None, *, seed=0, quiet=False):
-    """Return the finished run of just this recipe, seed and data where there is one; else train it."""
+def train_or_open(training, validation, recipe, out=None, *, seed=0, quiet=False, wait=0):
+    """Return the finished run of just this recipe, seed and data where there is one; else train it.
+
+    A training of just these that was interrupted goes on after its last finished epoch.
+    """
     path = output(out or runs_folder() / recipe.name)
-    if runs.same_training(path, identity(training, validation, recipe, seed)):
+    about = identity(training, validation, recipe, seed)
+    if runs.same_training(path, about):
         notes.info("%s: trained before on the same data with the same recipe and seed; opened.", path.name)
         return runs.open_run(path)
-    notes.info("%s: not trained on this data yet; training now.", path.name)
-    return train(training, validation, recipe, path, seed=seed, overwrite=True, quiet=quiet)
+    begun = _begun(path, {**about, "precision": choose_precision(recipe.precision)})
+    what = "begun before; going on" if begun else "not trained on this data yet; training now"
+    notes.info("%s: %s.", path.name, what)
+    return train(training, validation, recipe, path, seed=seed, resume=begun, overwrite=not begun, quiet=quiet,
+                 wait=wait)
+
+
+def _begun(path, about):
+    """Tell whether `path` holds the unfinished training of just these."""
+    try:
+        return str(load_arrays(path / runs.PROGRESS).get("about")) == repr(about)
+    except CourseError:  # none, or damaged
+        return False
 
 
 def identity(training, validation, recipe, seed):
@@ -80,12 +96,13 @@ def identity(training, validation, recipe, seed):
 
 
 @contextlib.contextmanager
-def alone_in(path):
-    """Hold a run folder for one training; raise where another process is training into it.
+def alone_in(path, wait=0):
+    """Hold a run folder for one training; raise where another process is training into it, for `wait` seconds still.
 
-    The lock ends with its process, however that ends. A disk that knows no locks gives none.
+    The lock ends with its process, however that ends; a network disk may hold it a minute or two longer, where
+    the whole machine is gone. A disk that knows no locks gives none.
     """
-    lock = filelock.FileLock(path / runs.LOCK, timeout=0)
+    lock = filelock.FileLock(path / runs.LOCK, timeout=wait, poll_interval=1)
     with contextlib.ExitStack() as stack:
         try:
             path.mkdir(parents=True, exist_ok=True)
