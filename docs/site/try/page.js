@@ -57,7 +57,7 @@ function closeLine() {
   policy.httpEquiv = "Content-Security-Policy";
   policy.content = "default-src 'none'; style-src 'self'; form-action 'none'";
   document.head.append(policy);
-  $("lock").textContent = "All is loaded, and the page has closed its own line: it could send nothing if it tried.";
+  $("lock").textContent = "All is loaded: from here on your browser lets this page send and fetch nothing.";
   $("file").disabled = false;
 }
 
@@ -76,7 +76,11 @@ function setUpControls({ phantom, network: known }) {
   $("versions").textContent = `lvlab ${known.lvlab} · onnxruntime-web ${state.about.vendor["onnxruntime-web"]} · ` +
     `dicom-parser ${state.about.vendor["dicom-parser"]}`;
   $("level").addEventListener("input", () => move(Number($("level").value), null));
-  $("frame").addEventListener("input", () => { pause(); move(null, Number($("frame").value)); });
+  $("frame").addEventListener("input", () => {
+    const wanted = Number($("frame").value); // before anything puts the slider back
+    pause();
+    move(null, wanted);
+  });
   for (const id of ["threshold", "show-network", "show-truth", "show-errors"]) $(id).addEventListener("input", render);
   $("play").addEventListener("click", () => (state.playing ? pause() : play()));
   $("draw").addEventListener("click", () => draw($("draw").getAttribute("aria-pressed") === "false"));
