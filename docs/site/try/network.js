@@ -17,9 +17,9 @@ export async function fetchAll(paths, progress) {
 }
 
 export class Network {
-  /** `changed` is called with the key of each slice whose probabilities have come. */
-  constructor(size, changed) {
-    Object.assign(this, { size, changed, known: new Map(), queue: [], busy: null, ready: false });
+  /** `changed` is called when the probabilities of a slice have come, `failed` with an error. */
+  constructor(size, changed, failed) {
+    Object.assign(this, { size, changed, failed, known: new Map(), queue: [], busy: null, ready: false });
   }
 
   async start(engine, network) {
@@ -48,14 +48,17 @@ export class Network {
   }
 
   async next() {
-    if (!this.ready || this.busy !== null || !this.queue.length) return;
+    if (!this.ready || this.busy !== null || !this.queue.length) return undefined;
     const [key, imageOf] = this.queue.shift(), image = imageOf();
     this.busy = key;
     const empty = { probability: new Float32Array(image.length), ms: 0 };
-    const answer = image.some((value) => value > 0) ? await this.ask({ image, size: this.size }) : empty;
-    this.busy = null;
-    this.known.set(key, answer);
-    this.changed(key);
-    this.next();
+    try {
+      this.known.set(key, await (image.some((value) => value > 0) ? this.ask({ image, size: this.size }) : empty));
+      this.busy = null;
+    } catch (error) {
+      return this.failed(error);
+    }
+    this.changed();
+    return this.next();
   }
 }

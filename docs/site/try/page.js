@@ -2,6 +2,7 @@
 import { count, filled, maskOf, scores } from "./masks.js";
 import { Network, fetchAll } from "./network.js";
 import { ReadingError, readDicom } from "./reading.js";
+import { SIZE } from "./slices.js";
 import { Stage, canvasOf } from "./stage.js";
 import { fileView, phantomView } from "./views.js";
 
@@ -12,7 +13,7 @@ const MOST_VIEWS = 64;
 
 const state = { about: null, levels: [], level: 0, frame: 0, file: null, fileFrame: 0, playing: null, files: 0,
   views: new Map(), drawings: new Map() };
-const network = new Network(128, () => render());
+const network = new Network(SIZE, () => render(), (error) => tell(`The network stopped: ${error.message}. Load the page again.`, true));
 let stage, speaking, sentence = "";
 
 async function start() {
