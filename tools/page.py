@@ -38,10 +38,11 @@ def build(out):
         for name in VENDOR:
             shutil.copy(packages / name, folder / "vendor")
         write_onnx(run, folder / "network.onnx")
+        large = folder / "network.onnx", folder / "vendor" / Path(ENGINE).name
         write_json(folder / "page.json", {
             "network": {**about(run), "threshold": run.recipe.threshold}, "phantom": write_phantom(folder / "phantom"),
             "colours": colours(), "vendor": json.loads((SOURCE / "package.json").read_text())["dependencies"],
-            "bytes": sum(path.stat().st_size for path in (folder / "network.onnx", folder / "vendor" / Path(ENGINE).name))})
+            "bytes": sum(path.stat().st_size for path in large)})
 
 
 def fetch_packages():

@@ -9,7 +9,8 @@ import nbformat
 
 from lvlab.errors import CourseError
 from lvlab.store.files import PROJECT
-from tools import page
+from tools.page import SOURCE as PAGE
+from tools.page import build as build_page
 
 PAGES = ("instructors", "measurements", "architecture")
 
@@ -35,14 +36,14 @@ def build(out):
     source = out.with_name("site-source")
     for folder in (out, source):
         shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(PROJECT / "docs" / "site", source, ignore=shutil.ignore_patterns(page.SOURCE.name))
+    shutil.copytree(PROJECT / "docs" / "site", source, ignore=shutil.ignore_patterns(PAGE.name))
     (source / "notebooks").mkdir()
     for path in sorted((PROJECT / "notebooks").glob("*.ipynb")):
         nbformat.write(folded(nbformat.read(path, 4)), source / "notebooks" / path.name)
     for page in PAGES:
         shutil.copy(PROJECT / "docs" / f"{page}.md", source)
     try:
-        page.build(out / page.SOURCE.name)
+        build_page(out / PAGE.name)
         there = ["-t", "page"]
     except CourseError as error:
         there = []

@@ -431,7 +431,7 @@ def test_the_browser_itself_refuses_to_send_anything(visit, server):
     assert page.evaluate(send, server.address) == "refused"
     for place in (page, page.workers[0]):
         assert place.evaluate(send, elsewhere.address) == "refused"
-    page.evaluate("address => { new Image().src = address; navigator.sendBeacon(address, 'pixels'); }", elsewhere.address)
+    page.evaluate("address => { new Image().src = address; navigator.sendBeacon(address, 'x'); }", elsewhere.address)
     page.wait_for_timeout(300)
     elsewhere.shutdown()
     assert server.asked == elsewhere.asked == []
@@ -453,7 +453,8 @@ def test_everything_is_reached_by_the_tab_key(visit):
         page.keyboard.press("Tab")
         reached.append(page.evaluate("document.activeElement.id"))
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
-    wanted = ["canvas", "level", "frame", "play", "threshold", "show-network", "show-truth", "show-errors", "draw", "file"]
+    wanted = ["canvas", "level", "frame", "play", "threshold", "show-network", "show-truth", "show-errors", "draw",
+              "file"]
     assert [name for name in reached if name in wanted] == wanted
 
 

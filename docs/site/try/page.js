@@ -13,7 +13,9 @@ const MOST_VIEWS = 64;
 
 const state = { about: null, levels: [], level: 0, frame: 0, file: null, fileFrame: 0, playing: null, files: 0,
   views: new Map(), drawings: new Map() };
-const network = new Network(SIZE, () => render(), (error) => tell(`The network stopped: ${error.message}. Load the page again.`, true));
+const network = new Network(SIZE, () => render(), (error) => {
+  tell(`The network stopped: ${error.message}. Load the page again.`, true);
+});
 let stage, speaking, sentence = "";
 
 async function start() {
@@ -40,9 +42,9 @@ async function start() {
 }
 
 async function loadNetwork({ bytes }) {
-  const megabytes = (number) => (number / 1e6).toFixed(0);
   const progress = (loaded) => {
-    tell(`Loading the network: ${megabytes(loaded)} of ${megabytes(bytes)} MB`);
+    const tenths = Math.floor((10 * loaded) / bytes); // said at each tenth, not at each packet
+    tell(`Loading the network: ${10 * Math.min(10, tenths)} % of ${Math.round(bytes / 1e6)} MB`);
     $("progress").value = Math.min(1, loaded / bytes);
   };
   const [engine, weights] = await fetchAll(["vendor/ort-wasm-simd-threaded.wasm", "network.onnx"], progress);
@@ -195,11 +197,16 @@ function render() {
   network.want(ahead.filter((step) => !network.known.has(keyAhead(step))).map((step) =>
     [keyAhead(step), () => view(step).image]));
   const wanted = (kind) => (kind === "drawing" || $(`show-${kind}`).checked ? masks[kind] : undefined);
-  const reference = masks.truth ?? masks.drawing;
-  const judged = masks.truth ? masks.drawing ?? masks.network : masks.network;
+  const [judged, reference] = comparison(masks), coloured = $("show-errors").checked && judged;
   stage.show({ ...shown, masks: { truth: wanted("truth"), network: wanted("network"), drawing: wanted("drawing") },
-    areas: $("show-errors").checked && reference && judged ? [reference, judged] : null });
+    areas: coloured ? [masks[reference], masks[judged]] : null });
+  $("compared").textContent = coloured ? `Coloured: ${NAMES[judged]} against ${NAMES[reference]}.` : "";
   describe(shown, masks);
+}
+
+/** Return which mask is coloured, and against which: one's own outline where there is one. */
+function comparison(masks) {
+  return [ROWS[1], ROWS[0], ROWS[2]].find(([one, other]) => masks[one] && masks[other]) ?? [];
 }
 
 /** Return the key of the frame that comes so many frames later, without making its view. */
@@ -209,55 +216,60 @@ function keyAhead(step) {
 }
 
 function describe(shown, masks) {
-  const { phantom } = state.about, number = frame() + 1, many = frames() > 1;
-  $("level").value = state.level;
-  $("frame").value = frame();
+  const { phantom } = state.about, many = frames() > 1;
   const level = `${state.level + 1} of ${phantom.levels}`;
-  const time = state.file ? `${number} of ${frames()}` : `${Math.round((state.frame * phantom.cycle_ms) / frames())} ms`;
-  $("level-text").textContent = level;
-  $("level").setAttribute("aria-valuetext", `level ${level}`);
-  $("frame-text").textContent = time;
-  $("frame").setAttribute("aria-valuetext", time);
+  const ms = Math.round((frame() * phantom.cycle_ms) / frames());
+  const time = state.file ? `${frame() + 1} of ${frames()}` : `${ms} ms`;
+  showPlace("level", state.level, level);
+  showPlace("frame", frame(), time);
   $("threshold-text").textContent = Number($("threshold").value).toFixed(2);
   $("play").textContent = state.playing ? "Pause" : "Play";
   $("play").setAttribute("aria-pressed", Boolean(state.playing));
   $("clear").disabled = !masks.drawing;
   $("save").disabled = !masks.network;
+  $("show-truth").disabled = !shown.truth;
   $("phantom-controls").hidden = Boolean(state.file);
   $("frame-controls").hidden = !many;
   $("moving").hidden = Boolean(state.file) && !many;
-  $("show-truth").disabled = !shown.truth;
-  $("caption").textContent = state.file ? `${state.file.name}${many ? `, frame ${time}` : ""}, ${shown.rows} × ${shown.cols} pixels`
-    : `Phantom patient (${phantom.group}), level ${level}, ${time} after the R wave`;
+  const ofFile = `${state.file?.name}${many ? `, frame ${time}` : ""}, ${shown.rows} × ${shown.cols} pixels`;
+  const ofPhantom = `Phantom patient (${phantom.group}), level ${level}, ${time} after the R wave`;
+  $("caption").textContent = state.file ? ofFile : ofPhantom;
   $("canvas").setAttribute("aria-label", $("caption").textContent);
   const answer = network.known.get(shown.key);
   $("speed").textContent = answer ? `Found in ${Math.round(answer.ms)} ms, here.` : network.ready ? "Looking …" : "";
   showScores(shown, masks);
 }
 
+function showPlace(slider, value, text) {
+  $(slider).value = value;
+  $(slider).setAttribute("aria-valuetext", text);
+  $(`${slider}-text`).textContent = text;
+}
+
 function showScores(shown, masks) {
   const number = (value) => (Number.isNaN(value) ? "–" : value.toFixed(3));
   const rows = ROWS.filter(([one, other]) => masks[one] && masks[other]).map(([one, other]) => {
-    const found = scores(masks[other].pixels, masks[one].pixels);
-    return { name: `${NAMES[one]} against ${NAMES[other]}`, values: [found.dice, found.precision, found.recall].map(number) };
+    const { dice, precision, recall } = scores(masks[other].pixels, masks[one].pixels);
+    return [`${NAMES[one]} against ${NAMES[other]}`, ...[dice, precision, recall].map(number)];
   });
   $("scores").hidden = !rows.length;
-  $("scores").tBodies[0].replaceChildren(...rows.map(({ name, values }) => row(name, values)));
-  const area = (mask) => {
-    const pixels = count(mask.pixels), squareMm = pixels * shown.spacingMm[0] * shown.spacingMm[1];
-    return Number.isNaN(squareMm) ? `${pixels} pixels` : `${Math.round(squareMm)} mm²`;
-  };
-  const areas = Object.entries(masks).map(([name, mask]) => `${NAMES[name]} ${area(mask)}`);
+  $("scores").tBodies[0].replaceChildren(...rows.map((cells) => element("tr", cells.map((text, column) =>
+    (column ? element("td", [text]) : Object.assign(element("th", [text]), { scope: "row" }))))));
+  const areas = Object.entries(masks).map(([name, mask]) => `${NAMES[name]} ${area(mask, shown.spacingMm)}`);
   $("areas").textContent = areas.length ? `Area: ${areas.join(", ")}` : "";
-  const said = rows.map(({ name, values }) => `${name}: Dice ${values[0]}, precision ${values[1]}, recall ${values[2]}.`);
+  const said = rows.map(([name, ...found]) => `${name}: Dice ${found[0]}, precision ${found[1]}, recall ${found[2]}.`);
   if (!state.playing) speak([...said, $("areas").textContent].join(" "));
 }
 
-function row(name, values) {
-  const line = document.createElement("tr"), head = document.createElement("th");
-  [head.scope, head.textContent] = ["row", name];
-  line.append(head, ...values.map((value) => Object.assign(document.createElement("td"), { textContent: value })));
-  return line;
+function area(mask, spacingMm) {
+  const pixels = count(mask.pixels), squareMm = pixels * spacingMm[0] * spacingMm[1];
+  return Number.isNaN(squareMm) ? `${pixels} pixels` : `${Math.round(squareMm)} mm²`;
+}
+
+function element(kind, inside) {
+  const made = document.createElement(kind);
+  made.append(...inside);
+  return made;
 }
 
 /** Say something to a screen reader, when nothing newer has come for a moment. */
@@ -283,6 +295,7 @@ async function openFile(chosen) {
     showNotes([...(others.length ? [`${others.length + 1} files came; this page shows one at a time, the first.`] : []),
       ...first.notes]);
     render();
+    $("stage").scrollIntoView({ block: "nearest" });
   } catch (error) {
     const what = error instanceof ReadingError ? error.message : "cannot be read; choose one DICOM file, not a folder";
     complain(`${file.name}: ${what}.`);
@@ -296,11 +309,12 @@ function forgetFiles(map) {
 
 function complain(text) {
   $("own-status").textContent = text;
+  if (text) $("own-status").scrollIntoView({ block: "nearest" });
 }
 
 function showNotes(notes) {
-  $("notes").replaceChildren(...notes.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
-  for (const id of ["back", "save"]) $(id).hidden = !state.file;
+  $("notes").replaceChildren(...notes.map((text) => element("li", [text])));
+  $("file-buttons").hidden = !state.file;
 }
 
 function leaveFile() {
@@ -319,7 +333,7 @@ function save() {
   mask.toBlob((blob) => {
     const stem = state.file.name.replace(/(\.(dcm|dicom|ima))?(\.gz)?$/i, "");
     const number = frames() > 1 ? `_f${String(frame() + 1).padStart(4, "0")}` : "";
-    const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: `${stem}${number}.png` });
+    const link = Object.assign(element("a", []), { href: URL.createObjectURL(blob), download: `${stem}${number}.png` });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   }, "image/png");

@@ -37,7 +37,7 @@ export async function readDicom(bytes) {
 
 async function unzipped(bytes) {
   if (bytes[0] !== 0x1f || bytes[1] !== 0x8b) return bytes;
-  return inflate(bytes, "gzip", "its gzip is damaged; fetch it again");
+  return inflate(bytes, "gzip", "its gzip is damaged");
 }
 
 async function inflate(bytes, format, complaint) {
@@ -45,7 +45,7 @@ async function inflate(bytes, format, complaint) {
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream(format));
     return new Uint8Array(await new Response(stream).arrayBuffer());
   } catch {
-    throw new ReadingError(complaint);
+    throw new ReadingError(`${complaint}; fetch it again`);
   }
 }
 
@@ -59,7 +59,7 @@ async function elements(bytes) {
     const start = dicomParser.readPart10Header(bytes);
     const syntax = text(start, TAG.syntax), rest = bytes.slice(start.position);
     if (syntax && syntax !== DEFLATED) return dicomParser.parseDicom(bytes);
-    return bareDataSet(syntax ? await inflate(rest, "deflate-raw", "its deflated part is damaged; export it again") : rest);
+    return bareDataSet(syntax ? await inflate(rest, "deflate-raw", "its deflated part is damaged") : rest);
   } catch (error) {
     if (error instanceof ReadingError) throw error;
     throw new ReadingError("cannot be read as DICOM: it is damaged or cut short; export it again");
@@ -117,7 +117,8 @@ function refuse(dataset, image) {
   }
   const needed = (count * rows * cols * samples * allocated) / 8, held = dataset.elements[tag].length;
   if (held < needed || held > MOST_PADDING * needed) {
-    throw new ReadingError(`holds ${held} bytes of pixels, its ${rows} × ${cols} pixels need ${needed}; export it again`);
+    const need = `its ${rows} × ${cols} pixels need ${needed}`;
+    throw new ReadingError(`holds ${held} bytes of pixels, ${need}; export it again`);
   }
 }
 
