@@ -112,8 +112,8 @@ timings: install  ## measure each notebook's minutes and memory and write them a
 test-kill: install  ## kill a training ten times, resume it, and compare (12 minutes)
 	$(BIN)/python -m tools.kill
 
-test-browser: .venv/browser-installed  ## the viewers in a real JupyterLab and chromium (skips where there is none)
-	MPLCONFIGDIR="$(CURDIR)/build/mpl" $(BIN)/python -m pytest -q -rs -p no:cacheprovider tests/browser/browser_viewers.py
+test-browser: .venv/browser-installed  ## viewers and the network's page in a real chromium (skips where there is none)
+	MPLCONFIGDIR="$(CURDIR)/build/mpl" $(BIN)/python -m pytest -q -rs -p no:cacheprovider tests/browser/browser_*.py
 
 clean:  ## remove figures/ and build/ (data/, runs/ and .venv stay)
 	rm -rf figures build
@@ -121,7 +121,7 @@ clean:  ## remove figures/ and build/ (data/, runs/ and .venv stay)
 .venv/installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 found; install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(PIP) --editable '.[teach,dev,codecs,report,dicom-seg,nifti]'
+	$(PIP) --editable '.[teach,dev,codecs,report,dicom-seg,nifti,onnx]'
 	@touch $@
 
 .venv/%-installed: .venv/installed

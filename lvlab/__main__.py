@@ -158,6 +158,18 @@ def report(args):
     print(f"Wrote {out}/report.html and {out}/report.pdf")
 
 
+def export(args):
+    """Write the network for other engines, as ONNX."""
+    from lvlab.commands.export import need_onnx, write_onnx
+
+    need_onnx()
+    run, out = _run(args), output(args.out)
+    if out.is_dir():
+        raise CourseError(f"{out}: is a folder; name a file in it", ["out"])
+    write_onnx(run, out)
+    print(f"Wrote {args.out}")
+
+
 def lab(args):
     """Open JupyterLab with the notebooks; phantom patients are made where there are no data."""
     from lvlab.commands.course import data_folder, open_lab
@@ -339,6 +351,10 @@ def build_parser():
         sub.add_argument("--out", type=Path, help="a folder (default: figures/)")
         recipe_options(sub)
         sub.add_argument("--seed", type=_seed, default=0)
+    sub = command(export)
+    sub.add_argument("--onnx", action="store_true", required=True, help="the format; there is no other yet")
+    sub.add_argument("--out", required=True, type=Path, help="a file, such as lvlab.onnx; replaced if it exists")
+    sub.add_argument("--run", type=Path, help="a run folder (default: the weights that ship with lvlab)")
     sub = command(lab)
     sub.add_argument("--data", type=Path, help="a course folder (default: as for figures)")
     sub.add_argument("options", nargs="*", metavar="-- OPTION", help="JupyterLab's own: lab -- --no-browser --port 80")

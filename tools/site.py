@@ -1,4 +1,4 @@
-"""Build the course's site from the stored notebooks; nothing is executed. `make site` runs this file."""
+"""Build the course's site from the stored notebooks, which are not executed. `make site` runs this file."""
 
 import re
 import shutil
@@ -7,7 +7,10 @@ from pathlib import Path
 
 import nbformat
 
+from lvlab.errors import CourseError
 from lvlab.store.files import PROJECT
+from tools.page import SOURCE as PAGE
+from tools.page import build as build_page
 
 PAGES = ("instructors", "measurements", "architecture")
 
@@ -23,20 +26,29 @@ def folded(notebook):
 
 
 def build(out):
-    """Build the site in `out`; return Sphinx' exit code. Every warning is an error."""
+    """Build the site in `out`; return Sphinx' exit code. Every warning is an error.
+
+    Where npm is missing the page with the network is left out, and said; the rest is built.
+    """
     from sphinx.cmd.build import main as sphinx
 
     out = Path(out)
     source = out.with_name("site-source")
     for folder in (out, source):
         shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(PROJECT / "docs" / "site", source)
+    shutil.copytree(PROJECT / "docs" / "site", source, ignore=shutil.ignore_patterns(PAGE.name))
     (source / "notebooks").mkdir()
     for path in sorted((PROJECT / "notebooks").glob("*.ipynb")):
         nbformat.write(folded(nbformat.read(path, 4)), source / "notebooks" / path.name)
     for page in PAGES:
         shutil.copy(PROJECT / "docs" / f"{page}.md", source)
-    return sphinx(["-q", "-W", "--keep-going", "-b", "html", str(source), str(out)])
+    try:
+        build_page(out / PAGE.name)
+        there = ["-t", "page"]
+    except CourseError as error:
+        there = []
+        print(f"make site: without the page that runs the network: {error}")
+    return sphinx(["-q", "-W", "--keep-going", *there, "-b", "html", str(source), str(out)])
 
 
 if __name__ == "__main__":

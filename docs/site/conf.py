@@ -1,4 +1,4 @@
-"""The course site: `make site` copies the notebooks here and builds; nothing is executed or downloaded."""
+"""The course site: `make site` copies the notebooks here and builds; no notebook is executed."""
 
 project = "lvlab"
 extensions = ["myst_nb", "sphinx.ext.autodoc"]
