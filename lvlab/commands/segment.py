@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from lvlab import __version__
 from lvlab.clinic import review
 from lvlab.commands.stream import (
     WITH_PICTURE,
@@ -36,7 +35,7 @@ from lvlab.errors import CourseError
 from lvlab.store import dicom, folder, nifti
 from lvlab.store.files import find, one_line, shorten, walk, write_csv
 from lvlab.store.journal import Journal, fingerprint_of, refuse_other
-from lvlab.store.runs import fingerprint
+from lvlab.store.runs import fingerprint, versions
 from lvlab.store.shipped import SHIPPED
 
 notes = logging.getLogger(__name__)
@@ -166,7 +165,7 @@ def _study(source):
 
 
 def segment(run, paths, out, as_dicom=False, workers=1, scheduler=None, part=(1, 1), quiet=False):
-    """Write the masks of all files in `paths`, 0/255, in the original frame, into the folder `out`; return the Outcome.
+    """Write the masks of all files in `paths`, 0/255, in their original frames, into `out`; return the Outcome.
 
     as_dicom : write them as DICOM Segmentation objects, too (`clinic.dicom_seg`), one a stack
     workers, scheduler : see `workers.open_pool`
@@ -178,8 +177,8 @@ def segment(run, paths, out, as_dicom=False, workers=1, scheduler=None, part=(1,
     a person should look at: the least sure, and what no heart does.
     """
     out, weights = Path(os.path.abspath(out)), fingerprint(Path(run.path))
-    about = {"made by": "lvlab segment", "lvlab": __version__, "weights": weights, "recipe": run.recipe.as_dict(),
-             "sources": fingerprint_of(map(find, paths))}
+    about = {"made by": "lvlab segment", "lvlab": versions()["lvlab"], "weights": weights,
+             "recipe": run.recipe.as_dict(), "sources": fingerprint_of(map(find, paths))}
     begun = refuse_other(out, about)
     every = gather(paths, out)
     if as_dicom and (volumes := [each.path for each in every if nifti.is_nifti(each.path)]):
@@ -195,8 +194,7 @@ def segment(run, paths, out, as_dicom=False, workers=1, scheduler=None, part=(1,
         pool = stack.enter_context(open_pool(workers, scheduler)) if workers != 1 or scheduler else None
         precision = begun.get("precision") or _arithmetic(run.recipe.precision, pool)
         journal = stack.enter_context(Journal(out, {**about, "precision": precision}, part))
-        path = None if Path(run.path) == SHIPPED else Path(run.path)
-        path = path if path is None else Path(os.path.abspath(path))
+        path = None if Path(run.path) == SHIPPED else Path(os.path.abspath(run.path))
         task = Task(replace(run, path=path, precision=journal.record["precision"]), weights, out, journal.scratch)
         masks = _segment(journal, task, own, pool, quiet)
         with journal.alone():

@@ -53,7 +53,7 @@ class NoPicture(CourseError):
 
     def __init__(self, message, holds):
         super().__init__(message)
-        self.holds = f"{holds} without a picture"
+        self.holds = holds
 
 
 @dataclass(frozen=True)
@@ -190,11 +190,11 @@ def _read_frames(path, dataset, most):
     kind = kind_of(dataset)
     if not kind:
         holds = what_holds(dataset)
-        raise NoPicture(f"{path}: holds no image but {holds}; take it out of the folder", holds)
+        raise NoPicture(f"{path}: holds no image but {holds}; take it out of the folder", f"{holds} without a picture")
     if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         text = f"{path}: holds no image (no pixel data); export it again, or take it out of the folder"
         shows = "Rows" in dataset or "SOPClassUID" not in dataset
-        raise CourseError(text) if shows else NoPicture(text, what_holds(dataset))
+        raise CourseError(text) if shows else NoPicture(text, f"{what_holds(dataset)} without a picture")
     count = int(dataset.get("NumberOfFrames") or 1)
     _refuse_frames(path, count, most)
     if dataset.Rows * dataset.Columns > MOST_PIXELS:
