@@ -84,7 +84,7 @@ def batches(slices: SliceSet, recipe: Recipe, seed: int, first_step: int = 0) ->
     Each batch's augmentation depends on the seed and the number of its step only.
     """
     data = as_dataset(slices)
-    data = data.shuffle(len(slices), seed=seed + first_step).repeat().batch(recipe.batch_size)
+    data = data.shuffle(len(slices), seed=seed).repeat().batch(recipe.batch_size).skip(first_step)
     if recipe.augmentation != "none":
         steps = tf.data.Dataset.counter(first_step, dtype=tf.int32)
         data = tf.data.Dataset.zip(steps, data).map(

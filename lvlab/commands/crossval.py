@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import threading
-from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -14,7 +13,7 @@ from tqdm.auto import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from lvlab.clinic import judge
-from lvlab.commands.workers import InThisProcess, died, finished, wanted
+from lvlab.commands.workers import InThisProcess, died, finished
 from lvlab.errors import CourseError
 from lvlab.evaluation import predict, summarise
 from lvlab.recipes import Recipe
@@ -161,20 +160,9 @@ def train_fold(fold):
     tested = slices.table.patient.isin(fold.patients).to_numpy()
     training, validation = slices.subset(~tested).split_by_patient(fold.recipe.validation_fraction, fold.seed)
     run = train_or_open(training, validation, fold.recipe, fold.path, seed=fold.seed, quiet=True,
-                        callbacks=[_stop_unwanted()], wait=WAIT)
+                        wait=WAIT)
     scores, _, _ = judge.judge(run, slices.subset(tested))
     return scores.assign(seed=fold.seed, fold=fold.name, train_seconds=run.record["train_seconds"])
-
-
-def _stop_unwanted():
-    """Return a callback that ends a training after the epoch in which its cross-validation was given up."""
-    import keras
-
-    def stop(epoch, logs):
-        if not wanted():
-            raise CancelledError
-
-    return keras.callbacks.LambdaCallback(on_epoch_end=stop)
 
 
 def run_folds(folds, pool, quiet=False):

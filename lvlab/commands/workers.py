@@ -3,16 +3,17 @@
 import asyncio
 import contextlib
 import logging
-import multiprocessing
 import os
+import pickle
 import platform
-import signal
+import queue
 import socket
+import subprocess
 import sys
 import threading
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from functools import partial
+import traceback
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ThreadPoolExecutor, wait
+from functools import lru_cache, partial
 from importlib.metadata import version
 from itertools import islice
 
@@ -21,7 +22,8 @@ from lvlab.errors import CourseError
 notes = logging.getLogger(__name__)
 
 DEATHS = 3     # how often a job's process may die before the job is given up, as with Dask's allowed-failures
-SECONDS = 5    # to wait for a scheduler's first answer
+SECONDS = 5    # to wait for a scheduler's first answer, or for a process to end by itself
+IDLE = 60      # seconds after which a process without a job ends
 THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -64,7 +66,7 @@ def finished(pool, function, jobs):
 
 def died(error):
     """Tell whether an exception means that the job's process died again and again, rather than that the job failed."""
-    return isinstance(error, BrokenProcessPool) or type(error).__name__ == "KilledWorker"
+    return isinstance(error, WorkerDied) or type(error).__name__ == "KilledWorker"  # Dask's
 
 
 def cores():
@@ -72,10 +74,8 @@ def cores():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def bind_threads(count):
-    """Let TensorFlow, not yet imported, use so many threads; what the environment already says stays."""
-    for name in THREADS:
-        os.environ.setdefault(name, str(count))
+class WorkerDied(Exception):
+    """The process of a job died again and again."""
 
 
 class InThisProcess(Executor):
@@ -94,68 +94,130 @@ class InThisProcess(Executor):
 
 
 class LocalProcesses(Executor):
-    """Spawned processes, each a pool of one, so that the death of one is not the others'.
-
-    A job whose process dies is begun again in a new one, DEATHS times; then it ends in BrokenProcessPool.
-    Every process holds the reading end of `leash`: it ends when the other end is closed, by `shutdown`
-    or by the death of this process.
-    """
+    """So many `Process`es, each with its share of the cores, so that the death of one is not the others'."""
 
     def __init__(self, workers):
         if workers > cores():
             notes.info("%d workers share %d cores; more than one a core is no faster.", workers, cores())
-        self.slots, self.closed = workers, False
-        self.spawn = multiprocessing.get_context("spawn")  # TensorFlow does not survive fork
-        self.leash, self.hold = self.spawn.Pipe(duplex=False)
-        self.threads, self.own = ThreadPoolExecutor(workers, initializer=_deaf), threading.local()
+        self.slots = workers
+        self.processes = [Process(max(1, cores() // workers)) for _ in range(workers)]
+        self.free, self.threads = list(self.processes), ThreadPoolExecutor(workers)
 
     def submit(self, function, /, *args, **kwargs):
         """Queue the job for the next free process."""
-        return self.threads.submit(self._run, function, args, kwargs)
+        return self.threads.submit(self._run, partial(function, *args, **kwargs))
 
-    def _run(self, function, args, kwargs):
-        for deaths in range(1, DEATHS + 2):
-            try:
-                return self._process().submit(function, *args, **kwargs).result()
-            except BrokenProcessPool:
-                self.own.process.shutdown(wait=False)
-                self.own.process = None
-                if self.closed or deaths > DEATHS:
-                    raise
-                notes.info("A worker process died; its job is begun again.")
-
-    def _process(self):
-        if not getattr(self.own, "process", None):
-            self.own.process = ProcessPoolExecutor(
-                1, self.spawn, _start, (max(1, cores() // self.slots), self.leash))
-        return self.own.process
+    def _run(self, job):
+        process = self.free.pop()
+        try:
+            return process.run(job)
+        finally:
+            self.free.append(process)
 
     def shutdown(self, wait=True, *, cancel_futures=False):
         """End the processes: after their jobs, or at once where `wait` is false."""
-        self.closed = not wait
-        if not wait:
-            self.hold.close()
+        for process in () if wait else self.processes:
+            process.end()
         self.threads.shutdown(wait=True, cancel_futures=cancel_futures)
-        self.hold.close()
+        for process in self.processes:
+            process.end()
 
 
-def _deaf():
-    """Keep Ctrl-C from the processes that this thread will start, from their first moment on; POSIX only."""
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+class Process:
+    """A new Python process that runs jobs, one after the other; it starts with the first.
+
+    It ends when its standard input is closed, which our own death does, too, and when idle for IDLE seconds.
+    multiprocessing's kind would not do: Dask's workers may have none, and theirs run the user's script again.
+    """
+
+    def __init__(self, threads):
+        self.threads, self.process, self.ended = threads, None, False
+
+    def run(self, job):
+        """Return what `job()` returns there, or raise what it raises; a dead process is replaced, DEATHS times."""
+        job, deaths = pickle.dumps(job), 0
+        while deaths <= DEATHS and not self.ended:
+            try:
+                good, answer = self._ask(job)
+            except (EOFError, OSError, pickle.UnpicklingError):  # half an answer, or none
+                if self._clear() != 0 and not self.ended:  # 0: it was idle and has left
+                    deaths += 1
+                    notes.info("The process of a job died (%d of %d times).", deaths, DEATHS + 1)
+                continue
+            if good:
+                return answer
+            raise answer
+        raise CancelledError if self.ended else WorkerDied(f"the process of a job died {deaths} times")
+
+    def _ask(self, job):
+        if self.process is None:
+            self.process = self._start()
+        if self.ended:  # while it started
+            raise EOFError
+        pickle.dump(job, self.process.stdin)
+        self.process.stdin.flush()
+        return pickle.loads(pickle.load(self.process.stdout))
+
+    def _start(self):
+        apart = ({"process_group": 0} if os.name == "posix" else  # Ctrl-C is our affair alone
+                 {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP})
+        environment = {**dict.fromkeys(THREADS, str(self.threads)), **os.environ,
+                       "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
+        return subprocess.Popen([sys.executable, "-P", "-c", f"from {__name__} import serve; serve()"],
+                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, **apart)
+
+    def _clear(self):
+        """End the process, if it has not ended, and return its exit code."""
+        process, self.process = self.process, None
+        if process is None:
+            return 0
+        with process.stdout, contextlib.suppress(OSError):
+            process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(SECONDS)
+        process.kill()
+        return process.wait()
+
+    def end(self):
+        """End the process at once, and for good."""
+        self.ended = True
+        process = self.process
+        if process:
+            process.kill()
+            process.wait()
 
 
-def _start(threads, leash):
-    """Make a new process ready: Ctrl-C is its parent's affair, and it ends with its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    bind_threads(threads)
+def serve():
+    """Run the jobs that come through standard input, in a `Process`, until it is closed."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a job prints is no answer
+    jobs = queue.SimpleQueue()
 
-    def end():
+    def listen():
         with contextlib.suppress(EOFError, OSError):
-            leash.recv_bytes()
+            while True:
+                jobs.put(pickle.load(sys.stdin.buffer))
         os._exit(1)
 
-    threading.Thread(target=end, daemon=True).start()
+    threading.Thread(target=listen, daemon=True).start()
+    with contextlib.suppress(queue.Empty):
+        while True:
+            pickle.dump(_answer(jobs.get(timeout=IDLE)), answers)
+            answers.flush()
+    os._exit(0)
+
+
+def _answer(job):
+    """Return, pickled, (True, what the job returns) or (False, what it raises)."""
+    try:
+        return pickle.dumps((True, pickle.loads(job)()))
+    except Exception as error:
+        error.add_note(traceback.format_exc())
+        with contextlib.suppress(Exception):
+            answer = pickle.dumps((False, error))
+            pickle.loads(answer)
+            return answer
+        return pickle.dumps((False, RuntimeError(f"{type(error).__name__}: {error}")))
 
 
 def _cluster(scheduler):
@@ -173,7 +235,7 @@ def _cluster(scheduler):
         if address.endswith(".json"):
             from lvlab.store.files import find, read_json
             address = read_json(find(address))["address"]
-        asyncio.run(_answer(address))
+        asyncio.run(_ask(address))
         return OnDask(Client(address, timeout=SECONDS, set_as_default=False), ours=True)
     except CourseError:
         raise
@@ -183,7 +245,7 @@ def _cluster(scheduler):
                           "tcp://10.0.0.5:8786, or its scheduler file", ["scheduler"]) from error
 
 
-async def _answer(address):
+async def _ask(address):
     """Ask whether a scheduler is there: a Client that found none would print tracebacks when it is thrown away."""
     from distributed.core import rpc
     from distributed.security import Security
@@ -217,7 +279,7 @@ class OnDask(Executor):
         return self.pool.submit(_in_turn, self.versions, partial(function, *args, **kwargs))
 
     def shutdown(self, wait=True, *, cancel_futures=False):
-        """Leave the cluster; jobs that still run there end when they next ask `wanted`."""
+        """Leave the cluster; jobs that still run there end within a second or two."""
         self.pool.shutdown(wait=wait and not cancel_futures)
         if self.ours:
             self.client.close()
@@ -227,27 +289,29 @@ _TURN = threading.Lock()
 
 
 def _in_turn(expected, job):
-    """Run a job on a Dask worker: alone in its process, for the seeds of Keras belong to the process."""
+    """Run a job on a Dask worker, in a process of its own there, which ends when nobody waits for the job any more.
+
+    In the worker's own process, other threads draw from the random numbers that Keras was given a seed for,
+    and nothing could end the job.
+    """
     from distributed import get_worker
 
+    worker, key = get_worker(), get_worker().get_current_task()
     _need_versions(expected)
-    with _TURN:
-        bind_threads(get_worker().state.nthreads)
-        return job()
+    with _TURN, ThreadPoolExecutor(1) as thread:
+        process = _process(worker.state.nthreads)
+        future = thread.submit(process.run, job)
+        while not wait([future], timeout=1).done:
+            task = worker.state.tasks.get(key)
+            if task is None or task.state != "executing":
+                process.end()
+                _process.cache_clear()
+        return future.result()
 
 
-def wanted():
-    """Tell, inside a job, whether somebody still waits for it: Dask cannot end one that runs."""
-    if "distributed" not in sys.modules:
-        return True
-    from distributed import get_worker
-
-    try:
-        worker = get_worker()
-    except ValueError:  # no Dask worker
-        return True
-    task = worker.state.tasks.get(worker.get_current_task())
-    return task is not None and task.state == "executing"
+@lru_cache(maxsize=1)
+def _process(threads):
+    return Process(threads)
 
 
 def _versions():

@@ -63,7 +63,7 @@ def _train(training, validation, recipe, path, about, start, seed, resume, overw
     return runs.open_run(path)
 
 
-def train_or_open(training, validation, recipe, out=None, *, seed=0, quiet=False, callbacks=(), wait=0):
+def train_or_open(training, validation, recipe, out=None, *, seed=0, quiet=False, wait=0):
     """Return the finished run of just this recipe, seed and data where there is one; else train it.
 
     A training of just these that was interrupted goes on after its last finished epoch.
@@ -77,7 +77,7 @@ def train_or_open(training, validation, recipe, out=None, *, seed=0, quiet=False
     what = "begun before; going on" if begun else "not trained on this data yet; training now"
     notes.info("%s: %s.", path.name, what)
     return train(training, validation, recipe, path, seed=seed, resume=begun, overwrite=not begun, quiet=quiet,
-                 callbacks=callbacks, wait=wait)
+                 wait=wait)
 
 
 def _begun(path, about):
