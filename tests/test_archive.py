@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ import pytest
 from lvlab import evaluation
 from lvlab.__main__ import main
 from lvlab.commands import segment, stream
+from lvlab.commands.workers import WorkerDied
 from lvlab.errors import CourseError
 from lvlab.store import dicom
 from lvlab.store.journal import DIFFERS, HIDDEN, Journal
@@ -126,19 +126,21 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_bytes(whole, tmp_path, capl
 
 def test_two_workers_write_the_same_bytes_and_one_that_is_killed_costs_its_batch(whole, tmp_path, monkeypatch):
     monkeypatch.setattr(segment, "BATCH", 4)
-    thread = threading.Thread(target=kill_one_worker, args=(tmp_path / "out",))
+    killed = []
+    thread = threading.Thread(target=kill_one_worker, args=(tmp_path / "out", killed))
     thread.start()
     slow = samples.Rule(Path("slow"))
     assert segment.segment(slow, [whole / "in"], tmp_path / "out", quiet=True, workers=2).failed == 8
     thread.join()
-    assert content(tmp_path / "out") == content(whole / "out")
+    assert killed and content(tmp_path / "out") == content(whole / "out")
 
 
-def kill_one_worker(out):
+def kill_one_worker(out, killed):
     """Kill -9 one of the workers as soon as there is a mask."""
     for _ in range(3000):
         if any(out.rglob("*.png")):
-            workers = [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
+            workers = [child for child in psutil.Process().children() if "serve()" in " ".join(child.cmdline())]
+            killed.append(workers[-1])
             return workers[-1].kill()
         time.sleep(0.01)
 
@@ -154,7 +156,7 @@ def test_a_file_that_kills_its_worker_every_time_is_given_up_alone(whole, tmp_pa
             tried.append([Path(source.path).name for source in batch])
             future = Future()
             if any(source.target == "0/study0/IM1.png" for source in batch):
-                future.set_exception(BrokenProcessPool("died"))
+                future.set_exception(WorkerDied("died"))
             else:
                 future.set_result(function(task, batch))
             return future

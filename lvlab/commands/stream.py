@@ -19,7 +19,6 @@ import pandas as pd
 from lvlab import evaluation
 from lvlab.backend import choose_precision
 from lvlab.clinic import dicom_seg, review
-from lvlab.commands.workers import wanted
 from lvlab.errors import CourseError
 from lvlab.slices import SIZE, SliceSet, uncrop
 from lvlab.store import dicom, folder, nifti
@@ -88,8 +87,6 @@ def rows(task, sources):
     """Write the masks of files; yield a journal row for each, in order."""
     for item, masks, sure in _through_network(task, _decoded(sources)):
         yield _written(task, item, masks, sure)
-        if not wanted():
-            return
 
 
 def _decoded(sources):
