@@ -136,7 +136,8 @@ class Fold:
     def epochs(self):
         """Return how many epochs its folder holds."""
         try:
-            return min(self.recipe.epochs, (self.path / HISTORY).read_text().count("\n") - 1)
+            lines = (self.path / HISTORY).read_text().count("\n")
+            return min(self.recipe.epochs, max(0, lines - 1))
         except OSError:
             return 0
 
