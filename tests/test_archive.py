@@ -135,6 +135,14 @@ def test_two_workers_write_the_same_bytes_and_one_that_is_killed_costs_its_batch
     assert killed and content(tmp_path / "out") == content(whole / "out")
 
 
+def test_two_dask_workers_write_the_same_bytes(whole, tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(segment, "BATCH", 4)
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
+        assert run(whole, tmp_path / "out", scheduler=cluster.scheduler_address).failed == 8
+    assert content(tmp_path / "out") == content(whole / "out")
+
+
 def kill_one_worker(out, killed):
     """Kill -9 one of the workers as soon as there is a mask."""
     for _ in range(3000):
