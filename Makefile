@@ -5,6 +5,7 @@ RECIPE ?= lab
 START ?= scratch
 SEED ?= 0
 MINUTES ?= 10
+SLICES ?= 2000
 
 ifneq ($(DATA),)
 ifneq ($(shell test -d "$(DATA)" || echo absent),)
@@ -27,7 +28,7 @@ WHOLE = $(if $(DATA),--data "$(DATA)") --recipe $(RECIPE) --start $(START) --see
 
 .DEFAULT_GOAL := help
 .PHONY: help install data lab figures report test student site notebooks tensorboard lint pairs pretrain stress card benchmark ablation \
-        timings test-kill test-browser clean
+        timings test-kill scale test-browser clean
 
 help:
 	@awk -F ':.*## ' '/^##@ / {print "\n" substr($$0, 5)} / ## / && /^[a-z-]+:/ {printf "  make %-13s %s\n", $$1, $$2}' \
@@ -114,6 +115,11 @@ test-kill: install  ## kill a training ten times, resume it, and compare (12 min
 
 test-browser: .venv/browser-installed  ## viewers and the network's page in a real chromium (skips where there is none)
 	MPLCONFIGDIR="$(CURDIR)/build/mpl" $(BIN)/python -m pytest -q -rs -p no:cacheprovider tests/browser/browser_*.py
+scale: install  ## segment an archive of phantoms, killed twice on the way: slices/s and memory (docs/scaling.md; SLICES=2000)
+	$(BIN)/python -m tools.scale --slices $(SLICES)
+
+test-browser: .venv/browser-installed  ## the viewers in a real JupyterLab and chromium (skips where there is none)
+	MPLCONFIGDIR="$(CURDIR)/build/mpl" $(BIN)/python -m pytest -q -rs -p no:cacheprovider tests/browser/browser_viewers.py
 
 clean:  ## remove figures/ and build/ (data/, runs/ and .venv stay)
 	rm -rf figures build

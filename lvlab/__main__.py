@@ -110,15 +110,23 @@ def evaluate(args):
 
 
 def segment(args):
-    """Write masks of DICOM files, in their original frames, as PNG."""
+    """Write masks of DICOM and NIfTI files, any number of them, in their original frames.
+
+    Goes on where it was stopped.
+    """
     from lvlab.clinic.dicom_seg import need_highdicom
-    from lvlab.commands.segment import gather, write_masks
+    from lvlab.commands import segment
 
     if args.dicom_seg:
         need_highdicom()
-    run, files = _run(args), gather(args.paths)
-    count = write_masks(run, files, output(args.out), args.quiet, args.dicom_seg)
-    print(f"Wrote {count} masks to {args.out}")
+    found = segment.segment(_run(args), args.paths, output(args.out), args.dicom_seg, args.workers, args.scheduler,
+                            args.part, args.quiet)
+    objects = f" and {found.objects:,} DICOM SEG objects" if args.dicom_seg else ""
+    print(f"Wrote {found.masks:,} masks{objects} to {args.out}")
+    if found.failed:
+        print(f"lvlab: {found.failed:,} of {found.files:,} files could not be read; {args.out / segment.FAILURES} says "
+              "why", file=sys.stderr)
+    return 1 if found.failed else 0
 
 
 def figures(args):
@@ -278,6 +286,13 @@ def _seed(text):
     return int(text)
 
 
+def _part(text):
+    number, slash, of = text.partition("/")
+    if not (slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no part; write 4/5 for the fourth of five")
+    return int(number), int(of)
+
+
 def build_parser():
     """Return the parser of every command and option."""
     shared = Parser(add_help=False)
@@ -338,10 +353,14 @@ def build_parser():
     sub.add_argument("--run", type=Path, help="a run folder")
     sub.add_argument("--out", type=Path, help="write the scores here instead of into the run folder")
     sub = command(segment)
-    sub.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="DICOM files or folders of them")
-    sub.add_argument("--out", required=True, type=Path)
+    sub.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="DICOM or NIfTI files, or folders of them")
+    sub.add_argument("--out", required=True, type=Path, help="a new folder, or one where the same work was stopped")
     sub.add_argument("--run", type=Path, help="a run folder")
     sub.add_argument("--dicom-seg", action="store_true", help="write DICOM Segmentation objects, too")
+    worker_options(sub)
+    sub.add_argument("--part", type=_part, default=(1, 1), metavar="K/N",
+                     help="the Kth of N parts only, for a batch queue: each part may be a job of its own")
+    sub.add_argument("--resume", action="store_true", help="go on where it was stopped; it does so without, too")
     for function, what in ((figures, "a run folder"), (report, "a run folder, or a cross-validation's")):
         sub = command(function)
         sub.add_argument("--run", type=Path, help=f"{what} (default: runs/RECIPE-START-SEED-DATA, "
@@ -401,7 +420,10 @@ def _line(error):
 
 
 def main(argv=None):
-    """Run one command; return its exit code: 0, 1 (check found errors) or 2 (an error, told in one line)."""
+    """Run one command; return its exit code.
+
+    0, 1 (check found errors, segment files that cannot be read) or 2 (an error, told in one line).
+    """
     args = None
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -416,7 +438,7 @@ def main(argv=None):
     except SystemExit as leaving:
         return leaving.code or 0
     except KeyboardInterrupt:
-        print("lvlab: interrupted; a training goes on with --resume", file=sys.stderr)
+        print("lvlab: interrupted; a training goes on with --resume, segment when it is called again", file=sys.stderr)
         return 130
     except (CourseError, OSError) as error:
         if args and args.verbose:

@@ -20,7 +20,7 @@ from pydicom.uid import JPEGLosslessSV1, JPEGLSLossless, RLELossless
 from scipy.ndimage import gaussian_filter
 
 from lvlab.__main__ import main
-from lvlab.commands.segment import gather
+from lvlab.commands.segment import gather, segment
 from lvlab.errors import CourseError
 from lvlab.store import files, folder, masks, runs
 from tests import samples
@@ -287,7 +287,12 @@ REFUSED = {
     "two inputs of one name": (also(at("twin", lambda twin: twin.mkdir()), copy(IMAGE, f"../twin/{Path(IMAGE).name}")),
                                f"segment course/training twin/{Path(IMAGE).name} --run run --out new",
                                "A_s01_ED_im0001.png: two inputs would write this mask"),
-    "one bad file among good": (text(b"x" * 200), SEGMENT, f"{IMAGE}: is not a DICOM file"),
+    "one bad file alone": (text(b"x" * 200), f"segment course/{IMAGE} --run run --out new",
+                           f"{IMAGE}: is not a DICOM file"),
+    "no part": (SOUND, f"{SEGMENT} --part 6/5", "'6/5' is no part; write 4/5 for the fourth of five"),
+    "masks of something else": (also(at("new", lambda new: new.mkdir()), at(
+        "new/segment.json", lambda path: path.write_text("{}"))), SEGMENT,
+        "new: was begun with something else; go on with the same, or name another folder (--out)"),
     # the release
     "no such release": (at("release", shutil.rmtree), IMPORT, "release: no such release; download it from https://"),
     "no contours": (at("release/SCD_ManualContours", shutil.rmtree), IMPORT, "holds no Sunnybrook contour (SCD_Manual"),
@@ -525,7 +530,8 @@ def test_a_folder_of_a_disc_is_segmented_without_its_reports(place, caplog):
     samples.write_dicom(scan / "image")
     samples.write_dicom(scan / "report", Rows=None, PixelData=None)
     shutil.copy(scan / "report", scan / "dicomdir")
-    assert [path.name for path, _ in gather([scan])] == ["image"]
+    assert segment(samples.Rule(), [scan], place / "out", quiet=True).masks == 1
+    assert sorted(path.name for path in (place / "out").glob("*.png")) == ["image.png"]
     assert "1 of 2 DICOM files hold no MR image; left out: MR Image without a picture (1): report." in caplog.text
 
 
@@ -567,6 +573,7 @@ def test_names_cannot_lead_out_of_the_output(place):
     samples.write_dicom(place / "in" / "deep" / "a..b.dcm")
     (place / "in" / "up").symlink_to(place / "course")
     for _, target in gather([place / "in"]):
+        target = Path(target)
         assert not target.is_absolute() and ".." not in target.parts and target.suffix == ".png"
 
 

@@ -160,7 +160,8 @@ def test_segment_takes_nifti_and_writes_it_back(tmp_path):
     save(tmp_path / "in/a_sa.nii.gz", np.stack([pixels, pixels], -1), frame_s=0.05)
     save(tmp_path / "in/a_sa_gt.nii.gz", np.stack([labels, labels], -1))
     assert main(["segment", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--quiet"]) == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a_sa.nii.gz", "review.csv"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        ".segment", "a_sa.nii.gz", "review.csv", "segment.json"]
     found, image = (nibabel.load(tmp_path / name) for name in ("out/a_sa.nii.gz", "in/a_sa.nii.gz"))
     assert found.shape == image.shape and np.array_equal(found.affine, image.affine)
     inside = np.asarray(found.dataobj)[..., 0][..., 1] > 0

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
-from types import SimpleNamespace
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -19,9 +19,8 @@ from pydicom.uid import UID, ImplicitVRLittleEndian, SecondaryCaptureImageStorag
 import lvlab
 from lvlab.__main__ import main
 from lvlab.commands import sunnybrook
-from lvlab.commands.segment import gather, write_masks
+from lvlab.commands.segment import gather, segment
 from lvlab.errors import CourseError
-from lvlab.recipes import LAB
 from lvlab.store import dicom, files, folder, masks, runs
 from lvlab.store.files import PROJECT
 from tests import samples
@@ -293,15 +292,14 @@ SPECK = np.where(np.indices((140, 140)).max(0) < 75, 0, 0) + 900 * (np.abs(np.in
 BLANK = {"all zero": 0 * PIXELS, "one value": 0 * PIXELS + 77, "a speck on black": SPECK.astype(np.uint16),
          "contrast outside of the crop only": np.where(np.indices((300, 300)).min(0) < 50, 500, 0).astype(np.uint16),
          "28 × 28": PIXELS[56:84, 56:84].copy(), "one row": PIXELS[:1].copy(), "one pixel": PIXELS[:1, :1].copy()}
-EVERYWHERE = SimpleNamespace(recipe=LAB, path="run", model=SimpleNamespace(
-    input_shape=(None, 128, 128, 1), predict_on_batch=lambda images: np.full(images.shape, 0.95, np.float32)))
+EVERYWHERE, BRIGHT = samples.Rule(), samples.Rule(Path("bright"))
 
 
 @pytest.mark.parametrize("pixels", BLANK.values(), ids=BLANK)
 def test_no_information_no_heart(place, caplog, pixels):
     samples.write_dicom(place / "scan/blank.dcm", pixels)
     samples.write_dicom(place / "scan/sound.dcm")
-    write_masks(EVERYWHERE, gather([place / "scan"]), place / "out", quiet=True)
+    segment(EVERYWHERE, [place / "scan"], place / "out", quiet=True)
     assert not masks.read_mask(place / "out/blank.png").any() and masks.read_mask(place / "out/sound.png").any()
     assert masks.read_mask(place / "out/blank.png").shape == pixels.shape
     assert "1 of 2 slices have no contrast in the crop or are too small for a heart" in caplog.text
@@ -317,9 +315,12 @@ def test_a_hospitals_export_is_segmented_without_what_is_no_mr_image(place, capl
     samples.write_dicom(scan / "segmentation.dcm", SOPClassUID=SEGMENTATION, Modality="SEG")
     samples.write_dicom(scan / "ct.dcm", SOPClassUID=CT, Modality="CT")
     samples.write_dicom(scan / "DICOMDIR", PixelData=None)
-    for start in (scan, scan / "DICOMDIR"):
-        assert sorted(str(target) for _, target in gather([start])) == ["deep/IM0.png", "deep/IM1.png", "deep/IM2.png"]
-    assert len(gather([scan, scan / "deep/IM0"])) == 3
+    for number, start in enumerate((scan, scan / "DICOMDIR")):
+        assert segment(EVERYWHERE, [start], place / f"out{number}", quiet=True).masks == 3
+        masks = (place / f"out{number}").rglob("*.png")
+        assert sorted(path.relative_to(place).as_posix()[5:] for path in masks) == [
+            "deep/IM0.png", "deep/IM1.png", "deep/IM2.png"]
+    assert segment(EVERYWHERE, [scan, scan / "deep/IM0"], place / "again", quiet=True).masks == 3
     for said in ("3 of 6 DICOM files hold no MR image", "CT (1): ct.dcm", "SEG without a picture (1): segmentation.dcm",
                  "SR without a picture (1): report.dcm"):
         assert said in caplog.text
@@ -329,9 +330,9 @@ def test_a_hospitals_export_is_segmented_without_what_is_no_mr_image(place, capl
 
 def test_a_cine_in_one_file_gives_a_mask_a_frame(place):
     enhanced(2).save_as(place / "cine.dcm", enforce_file_format=True)
-    assert write_masks(EVERYWHERE, gather([place / "cine.dcm"]), place / "out", quiet=True) == 2
+    assert segment(EVERYWHERE, [place / "cine.dcm"], place / "out", quiet=True).masks == 2
     assert sorted(path.name for path in (place / "out").iterdir()) == [
-        "cine_f0001.png", "cine_f0002.png", "review.csv"]
+        ".segment", "cine_f0001.png", "cine_f0002.png", "review.csv", "segment.json"]
 
 
 def test_a_long_axis_view_among_short_axis_slices_is_named(place, caplog):
@@ -565,9 +566,7 @@ def test_pixels_of_unusual_size_are_seen_at_the_usual_one_and_masks_fit_the_orig
     assert lvlab.dice(training.masks[0], lvlab.centre_crop(samples.picture(radius=25)[1])[0]) > 0.95
     assert np.allclose(training.table[["row_spacing_mm", "col_spacing_mm"]], 1.4, atol=0.01)
     assert "1 of 1 slices have pixels of unusual size: resampled to 1.4 mm for the network" in caplog.text
-    sees_the_disc = SimpleNamespace(**{**vars(EVERYWHERE), "model": SimpleNamespace(
-        input_shape=(None, 128, 128, 1), predict_on_batch=lambda images: (images > 0.6).astype(np.float32))})
-    write_masks(sees_the_disc, gather([place / "x/training/a.dcm"]), place / "out", quiet=True)
+    segment(BRIGHT, [place / "x/training/a.dcm"], place / "out", quiet=True)
     mask = masks.read_mask(place / "out/a.png")
     assert mask.shape == disc.shape and lvlab.dice(mask, disc) > 0.95
 

@@ -5,19 +5,18 @@ never cropped, each with a reference to its source. Needs the extra `dicom-seg` 
 doi:10.1007/s10278-022-00683-y).
 """
 
-import logging
 import warnings
 from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 from pydicom.uid import generate_uid
 
 from lvlab.errors import CourseError
-from lvlab.store.dicom import open_dataset
-from lvlab.store.files import shorten, whole_file
+from lvlab.store.dicom import open_dataset, stem_of
+from lvlab.store.files import whole_file
 from lvlab.store.runs import versions
 
-notes = logging.getLogger(__name__)
 NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
           "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 MAY_BE_EMPTY = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime",
@@ -34,25 +33,29 @@ def need_highdicom():
     return highdicom
 
 
-def write(folder, files, masks, algorithm="lvlab U-Net"):
-    """Write masks as DICOM SEG objects, segmentation_0001.dcm …, into `folder`; return how many.
+def write(folder, files, masks, targets=None, scratch=None, algorithm="lvlab U-Net"):
+    """Write masks as DICOM SEG objects below `folder`; return (their names, the files that have no place in a stack).
 
-    files : the single-frame DICOM files that the masks belong to; masks : bool (h, w), each in its file's own frame
-    A file that does not tell where it lies in the patient, or holds several frames, has no place in a stack: noted.
+    files : the single-frame DICOM files that the masks belong to; masks : bool (h, w), each in its file's own frame;
+        a sequence, of which one stack is asked for at a time
+    targets : each file's mask, relative to `folder`; an object is called segmentation_NAME.dcm, NAME the mask of its
+        first file, and lies beside it
+    scratch : where temporaries go, see `store.files.whole_file`
+    A file that does not tell where it lies in the patient, or holds several frames, has no place.
     """
+    targets = [Path(stem_of(file)) for file in files] if targets is None else [Path(target) for target in targets]
     sources = [_source(file) for file in files]
     placed = [all(name in source for name in NEEDED) and not int(source.get("NumberOfFrames") or 1) > 1
               for source in sources]
-    if not all(placed):
-        without = [file.name for file, known in zip(files, placed, strict=True) if not known]
-        notes.warning("Note: %d files do not tell where they lie in the patient: no DICOM SEG of them (%s).",
-                      len(without), shorten(without))
-    groups = stacks([(number, source) for number, source in enumerate(sources) if placed[number]])
-    for number, rows in enumerate(groups, start=1):
-        made = _segmentation([sources[row] for row in rows], np.stack([masks[row] for row in rows]), number, algorithm)
-        with whole_file(folder / f"segmentation_{number:04d}.dcm") as temporary:
+    names = []
+    for rows in stacks([(number, source) for number, source in enumerate(sources) if placed[number]]):
+        made = _segmentation([sources[row] for row in rows], np.stack([masks[row] for row in rows]), len(names) + 1,
+                             algorithm)
+        first = targets[min(rows)]
+        names.append(first.with_name(f"segmentation_{first.stem}.dcm").as_posix())
+        with whole_file(folder / names[-1], scratch) as temporary:
             made.save_as(temporary, enforce_file_format=True)
-    return len(groups)
+    return names, [file for file, known in zip(files, placed, strict=True) if not known]
 
 
 def _source(file):

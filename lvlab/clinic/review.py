@@ -33,8 +33,24 @@ def implausible(table, masks):
     table : a SliceSet's table; masks : predicted, (n, h, w, 1). A slice is compared with the levels above and below
     it and with the other phase of its level, where the table tells them.
     """
-    flags = [[*_pieces(mask)] for mask in masks]
-    facts = _facts(table, masks)
+    known = table.reset_index(drop=True)
+    shapes = pd.DataFrame([shape_of(mask) for mask in masks], columns=["flags", "area", "y", "x"])
+    shapes["y"] *= known.row_spacing_mm.fillna(1)
+    shapes["x"] *= known.col_spacing_mm.fillna(1)
+    level = known.level.where(known.level > 0).astype(float)
+    return implausible_stacks(shapes.assign(
+        patient=known.patient, phase=known.phase,
+        place=known.position_mm.round(1).where(known.position_mm.notna(), level)))
+
+
+def implausible_stacks(facts):
+    """Return what `implausible` returns, from small facts of each slice instead of its mask.
+
+    facts : flags, a list; area in pixels and its centre y, x in mm, of `shape_of`; patient ("" where unknown), phase,
+        and place along the stack, NaN where unknown
+    """
+    facts, flags = facts.reset_index(drop=True), [list(own) for own in facts["flags"]]
+    facts["row"] = facts.index
     for _, stack in facts[facts.patient != ""].groupby(["patient", "phase"], sort=False):
         if stack.place.notna().all() and stack.place.is_unique:
             _along_the_stack(stack.sort_values("place"), flags)
@@ -45,8 +61,16 @@ def implausible(table, masks):
     return ["; ".join(dict.fromkeys(own)) for own in flags]
 
 
+def shape_of(mask):
+    """Return what is odd about a mask (h, w, 1) alone, a list of texts; its area; its centre's row and column."""
+    inside = np.squeeze(mask) > 0
+    rows, cols = np.nonzero(inside)
+    centre = (rows.mean(), cols.mean()) if rows.size else (np.nan, np.nan)
+    return [*_pieces(inside)], rows.size, *centre
+
+
 def _pieces(mask):
-    labels, count = ndimage.label(np.squeeze(mask) > 0)
+    labels, count = ndimage.label(mask)
     if count:
         sizes = np.sort(np.bincount(labels.ravel())[1:])[::-1]
         if count > 1 and sizes[1] > PIECE * sizes.sum():
@@ -54,22 +78,6 @@ def _pieces(mask):
         edge = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
         if edge.any():
             yield "reaches the image's edge"
-
-
-def _facts(table, masks):
-    """Return row, patient, phase, place along the stack, area in pixels, and the mask's centre in mm."""
-    rows = []
-    for row, mask in enumerate(masks):
-        inside = np.squeeze(mask) > 0
-        centre = np.array(ndimage.center_of_mass(inside)) if inside.any() else np.full(2, np.nan)
-        rows.append((row, inside.sum(), *centre))
-    facts = pd.DataFrame(rows, columns=["row", "area", "y", "x"])
-    known = table.reset_index(drop=True)
-    facts["y"] *= known.row_spacing_mm.fillna(1)
-    facts["x"] *= known.col_spacing_mm.fillna(1)
-    level = known.level.where(known.level > 0).astype(float)
-    return facts.assign(patient=known.patient, phase=known.phase,
-                        place=known.position_mm.round(1).where(known.position_mm.notna(), level))
 
 
 def _along_the_stack(stack, flags):

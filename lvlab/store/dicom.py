@@ -48,6 +48,14 @@ OTHER_FILES = {
     b"<H": "a web page, perhaps of a log-in", b"version https://git-lfs": "a pointer of Git LFS: fetch the file itself"}
 
 
+class NoPicture(CourseError):
+    """A sound DICOM file that shows nothing, such as a report; `holds` says what it is."""
+
+    def __init__(self, message, holds):
+        super().__init__(message)
+        self.holds = holds
+
+
 @dataclass(frozen=True)
 class DicomSlice:
     """One frame: `pixels` float32 (h, w), brighter is brighter, NaN where nothing was measured (padding).
@@ -137,13 +145,13 @@ def read_frames(path, file=None, most=10_000):
         raise CourseError(f"{path}: cannot be read as DICOM{in_brackets(error)}; export it again") from error
 
 
-def open_dataset(path, file=None, header=False):
+def open_dataset(path, file=None, header=False, until=LAST_TAG):
     """Return a file's pydicom Dataset, empty elements left out; gzip and bare data sets are read, too.
 
-    header : stop before the pixels
+    header : stop before the tag `until`, the pixels' where none is named
     """
     def done(tag, vr, length):
-        return tag >= LAST_TAG + (not header) or tag.group == 0
+        return tag >= until + (not header) or tag.group == 0
 
     with contextlib.ExitStack() as stack:
         file = file or stack.enter_context(open(path, "rb"))
@@ -181,9 +189,12 @@ def _is_empty(dataset, tag):
 def _read_frames(path, dataset, most):
     kind = kind_of(dataset)
     if not kind:
-        raise CourseError(f"{path}: holds no image but {what_holds(dataset)}; take it out of the folder")
+        holds = what_holds(dataset)
+        raise NoPicture(f"{path}: holds no image but {holds}; take it out of the folder", f"{holds} without a picture")
     if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-        raise CourseError(f"{path}: holds no image (no pixel data); export it again, or take it out of the folder")
+        text = f"{path}: holds no image (no pixel data); export it again, or take it out of the folder"
+        shows = "Rows" in dataset or "SOPClassUID" not in dataset
+        raise CourseError(text) if shows else NoPicture(text, f"{what_holds(dataset)} without a picture")
     count = int(dataset.get("NumberOfFrames") or 1)
     _refuse_frames(path, count, most)
     if dataset.Rows * dataset.Columns > MOST_PIXELS:

@@ -53,12 +53,15 @@ def runs_folder():
 
 
 @contextlib.contextmanager
-def whole_file(path):
-    """Yield a temporary path beside `path`; on success it is renamed to `path`, otherwise removed."""
+def whole_file(path, scratch=None):
+    """Yield a temporary path; on success it is renamed to `path`, otherwise removed.
+
+    scratch : the folder of the temporary, on the same disk; beside `path` where none is given
+    """
     path = Path(path)
     with _people_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".writing-", suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=".writing-", suffix=path.suffix, dir=scratch or path.parent)
         os.close(handle)
         temporary = Path(name)
         try:

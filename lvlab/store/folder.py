@@ -37,6 +37,7 @@ LEAST_SIDE = 40     # pixels: a smaller image holds no heart and its surrounding
 LEAST_SHARE = 0.1   # of the crop's pixels that must differ from the commonest value
 USUAL_MM, WORKING_MM, MOST_ZOOM = (1.0, 2.0), 1.4, 4  # pixels outside of these are resampled to squares of 1.4 mm
 MOST_RESAMPLED = 2**22
+OTHER_PLANE = "lie in another plane than most of their patient: long axis?"
 MOST_TURN = 30      # degrees between a slice's plane and that of most of its patient's
 
 
@@ -284,26 +285,31 @@ def _joined(evidence):
 def _slice_set(rows, known, size):
     images, drawn, table, said = [], [], [], defaultdict(list)
     for name, image, mask_path in rows:
-        pixels, spacing_mm = at_working_scale(image)
-        crop, corner = centre_crop(pixels, size)
-        blank = is_blank(crop)
-        images.append(np.zeros_like(crop) if blank else normalise(crop))
+        seen, spacing_mm, crop, blank = as_seen(image, size)
+        images.append(seen)
         whose = known[image.path, image.frame]
         if mask_path is not None:
             labels = _labels(mask_path, image)
-            drawn.append(centre_crop(mask_at(labels > 0, pixels.shape), size)[0])
+            drawn.append(centre_crop(mask_at(labels > 0, crop[2:]), size)[0])
             for what, remedy in masks.oddities(labels):
                 said[f"have a mask that {what.removeprefix('mask ')} ({remedy})", True].append(name)
-        table.append((readable(name), *whose, *spacing_mm, image.slice_thickness_mm, (*corner, *pixels.shape),
+        table.append((readable(name), *whose, *spacing_mm, image.slice_thickness_mm, crop,
                       image.position_mm, image.time_ms, image.group))
-        for what, named, holds in _remarks(image, pixels, whose, blank, size):
-            if holds:
-                said[what, named].append(name)
+        for what, named in remarks(image, crop, whose[0] != "", blank, size):
+            said[what, named].append(name)
     for (what, named), names in (said | _odd_ones([image for _, image, _ in rows], known)).items():
         some = f" ({shorten([readable(name) for name in names])})" if named else ""
         notes.warning("Note: %d of %d slices %s%s.", len(names), len(rows), what, some)
     stacked = np.stack(drawn)[..., None].astype(np.float32) if drawn else None
     return SliceSet(np.stack(images)[..., None], stacked, pd.DataFrame(table, columns=COLUMNS))
+
+
+def as_seen(image, size=SIZE):
+    """Return a DicomSlice as the network sees it: float32 (size, size), its (row, col) mm, `crop`, is it blank."""
+    pixels, spacing_mm = at_working_scale(image)
+    crop, corner = centre_crop(pixels, size)
+    blank = is_blank(crop)
+    return np.zeros_like(crop) if blank else normalise(crop), spacing_mm, (*corner, *pixels.shape), blank
 
 
 def at_working_scale(image):
@@ -346,32 +352,44 @@ def is_blank(crop):
     return np.unique(known, return_counts=True)[1].max() > (1 - LEAST_SHARE) * known.size
 
 
-def _remarks(image, pixels, whose, blank, size):
-    """Yield (what, whether the slices are named, whether it holds) of one slice."""
-    resampled = pixels.shape != image.pixels.shape
-    yield f"have pixels of unusual size: resampled to {WORKING_MM} mm for the network", False, resampled
-    yield "have no pixel spacing: their areas in mm² are unknown", False, not image.row_spacing_mm > 0
-    yield "have no patient that their name or tags tell", False, whose[0] == ""
-    yield f"have a side under {size} pixels: padded", False, min(pixels.shape) < size
-    yield "have no contrast in the crop or are too small for a heart: their mask stays empty", True, blank
+def remarks(image, crop, known, blank, size=SIZE):
+    """Return [(what is odd about one slice, whether such slices are named)]; known : does its patient have a name?"""
+    resampled = crop[2:] != image.pixels.shape
+    every = ((f"have pixels of unusual size: resampled to {WORKING_MM} mm for the network", False, resampled),
+             ("have no pixel spacing: their areas in mm² are unknown", False, not image.row_spacing_mm > 0),
+             ("have no patient that their name or tags tell", False, not known),
+             (f"have a side under {size} pixels: padded", False, min(crop[2:]) < size),
+             ("have no contrast in the crop or are too small for a heart: their mask stays empty", True, blank))
+    return [(what, named) for what, named, holds in every if holds]
 
 
 def _odd_ones(images, known):
     """Return {(what, True): names} of what does not belong among a stack of short-axis MR slices."""
-    said, normals = defaultdict(list), defaultdict(list)
+    said, planes = defaultdict(list), []
     most = max(sum(image.kind == kind for image in images) for kind in {image.kind for image in images})
     for image in images:
         if image.kind != "MR" and (image.kind != "screenshot" or most < len(images)):
             said[f"are no MR slice but {article(image.kind)}", True].append(stem_of(image.path))
-        if image.normal and np.isfinite(image.normal).all() and np.any(image.normal):
-            normals[known[image.path, image.frame][0]].append((image, np.array(image.normal)))
+        planes.append((stem_of(image.path), known[image.path, image.frame][0], image.normal))
+    if turned := in_another_plane(planes):
+        said[OTHER_PLANE, True] = turned
+    return said
+
+
+def in_another_plane(planes):
+    """Return the names, of [(name, patient, normal)], that lie in another plane than most of their patient."""
+    normals = defaultdict(list)
+    for name, patient, normal in planes:
+        if len(normal) and np.isfinite(normal).all() and np.any(normal):
+            normals[patient].append((name, np.array(normal)))
+    found = []
     for own in normals.values():
         usual = np.median([normal for _, normal in own], axis=0)
-        for image, normal in own:
+        for name, normal in own:
             cosine = np.dot(usual, normal) / max(np.linalg.norm(usual) * np.linalg.norm(normal), 1e-9)
             if len(own) > 2 and cosine < np.cos(np.radians(MOST_TURN)):
-                said["lie in another plane than most of their patient: long axis?", True].append(stem_of(image.path))
-    return said
+                found.append(name)
+    return found
 
 
 def article(kind):

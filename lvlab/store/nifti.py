@@ -166,7 +166,7 @@ def _turned_affine(turn, shape):
     return back @ mirrored
 
 
-def write_mask(path, masks, like):
+def write_mask(path, masks, like, scratch=None):
     """Write masks (levels, frames, rows, cols) as NIfTI, uint8 in {0, 1}, in the frame of the Volume `like`."""
     swapped, rows, cols = like.turn
     planes = masks[..., ::-1 if rows else 1, ::-1 if cols else 1]
@@ -178,5 +178,5 @@ def write_mask(path, masks, like):
     header["descrip"] = b"lvlab: cavity of the left ventricle"
     header["cal_max"] = header["cal_min"] = 0
     content = type(like.stored)(values, like.stored.affine, header).to_bytes()
-    with whole_file(path) as temporary:
+    with whole_file(path, scratch) as temporary:
         temporary.write_bytes(gzip.compress(content, mtime=0) if str(path).endswith(".gz") else content)

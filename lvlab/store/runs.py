@@ -1,9 +1,10 @@
 """The run folder: recipe, weights, history and scores of one training, written whole and read safely."""
 
+import hashlib
 import os
 import platform
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -31,6 +32,7 @@ class Run:
     """A finished training in `path`. Its parts are read when first asked for."""
 
     path: Path
+    precision: str = ""  # "float32" or "bfloat16": its arithmetic; "" is what suits this machine
 
     @cached_property
     def record(self):
@@ -64,7 +66,7 @@ class Run:
 
     @cached_property
     def model(self):
-        """The trained network, in the arithmetic that suits this machine."""
+        """The trained network."""
         if (self.path / WEIGHTS).is_file():
             path = self.path / WEIGHTS
             weights = numbered(load_arrays(path), "weights")
@@ -72,10 +74,17 @@ class Run:
             path = self.path / MODEL
             weights = weights_in(path)
         try:
-            return network(self.recipe, weights, int(self.record.get("size", SIZE)))
+            recipe = replace(self.recipe, precision=self.precision or self.recipe.precision)
+            return network(recipe, weights, int(self.record.get("size", SIZE)))
         except (ValueError, TypeError) as error:
             raise CourseError(f"{path}: is not the U-Net of its {RECIPE}; restore both from a copy, or train into "
                               "another folder") from error
+
+
+def fingerprint(path):
+    """Return 16 hex digits that change with the weights of the run in `path`; "" where it has none."""
+    file = next((path / name for name in (WEIGHTS, MODEL) if (path / name).is_file()), None)
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file else ""
 
 
 def network(recipe, weights, size=SIZE):
