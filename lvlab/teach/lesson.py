@@ -4,6 +4,8 @@ import logging
 import os
 import sys
 
+from IPython import get_ipython
+
 from lvlab import phantom
 from lvlab.errors import CourseError
 from lvlab.store.files import PROJECT, workplace
@@ -19,6 +21,9 @@ def open_course(network=False):
     """
     _show_notes()
     _need_a_sound_backend()
+    from lvlab.teach.describe import describe_figures  # needs matplotlib
+
+    describe_figures(get_ipython())
     if network:
         with quietly():
             import keras

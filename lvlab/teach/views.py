@@ -23,6 +23,7 @@ from lvlab.pictures import (
     overlay,
     tidy,
 )
+from lvlab.teach.describe import words
 
 
 def ablation_chart(table):
@@ -44,7 +45,9 @@ def histograms(before, after):
         axis.hist(np.ravel(values), bins=60, color=TRUTH)
         axis.set_yscale("log")
         tidy(axis, label, "Pixels")
-    return figure
+    file, normalised = (f"{np.min(values):.0f} to {np.max(values):.0f}" for values in (before, after))
+    return words(figure, f"Two histograms of one image. Left its grey values in the file, {file}; right the normalised "
+                 f"ones, {normalised}, where what was clipped makes a tall bar at each end.")
 
 
 def class_balance(slices):
@@ -83,14 +86,19 @@ def similarity(slices):
     """Draw how alike the images are: the correlation of every slice with every other, patients boxed."""
     slices = slices.subset(slices.table.patient.argsort(kind="stable"))
     figure, axis = new_figure(1, 1, 4, width=4.8)
-    picture = axis.imshow(np.corrcoef(slices.images.reshape(len(slices), -1)), cmap="magma", vmin=0, vmax=1)
+    alike = np.corrcoef(slices.images.reshape(len(slices), -1))
+    picture = axis.imshow(alike, cmap="magma", vmin=0, vmax=1)
     for patient in slices.patients():
         rows = np.flatnonzero(slices.table.patient == patient)
         axis.add_patch(plt.Rectangle((rows[0] - 0.5, rows[0] - 0.5), len(rows), len(rows), fill=False,
                                      edgecolor=TRUTH, linewidth=1.5))
     axis.set(xlabel="Slice", ylabel="Slice")
     figure.colorbar(picture, label="Correlation of the grey values", shrink=0.85)
-    return figure
+    patient = slices.table.patient.to_numpy()
+    same = patient[:, None] == patient
+    return words(figure, f"A square of {len(slices)} × {len(slices)} correlations, one for each pair of slices, with a "
+                 f"box round each of {len(slices.patients())} patients. Their mean is {alike[same].mean():.2f} inside of "
+                 f"the boxes and {alike[~same].mean() if (~same).any() else np.nan:.2f} outside.")
 
 
 def draw_unet(filters=(32, 64, 128, 256, 512), size=128):
@@ -124,7 +132,11 @@ def draw_unet(filters=(32, 64, 128, 256, 512), size=128):
     axis.text(last / 2, 0.1, "skip connections: concatenate", ha="center", va="center", fontsize=9, color="0.3")
     axis.set(xlim=(-1.15, last + 1.15), ylim=(-depth + 0.3, 0.8))
     axis.axis("off")
-    return figure
+    least = size // 2 ** (depth - 1)
+    return words(figure, f"The U-Net as a U. On the left, boxes go down: {', '.join(map(str, filters))} maps, from "
+                 f"{size} × {size} pixels to {least} × {least}. On the right they come up again, to one probability for "
+                 "each pixel. Grey arrows lead straight across, from each level on the left to the same on the right: "
+                 "the skip connections.")
 
 
 def _ends_of_unet(axis, last, half):
