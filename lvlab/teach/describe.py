@@ -27,7 +27,7 @@ def alt_of(figure):
 
 
 def describe_figures(shell):
-    """Let an IPython shell store each figure's alt text beside its picture: nbconvert and the site take it from there."""
+    """Let an IPython shell store each figure's alt text beside its picture; nbconvert and the site read it there."""
     def described(figure):
         return {}, {"image/png": {"alt": alt_of(figure)}}
 
