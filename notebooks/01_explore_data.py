@@ -13,16 +13,18 @@
 # the array that the network will see, and then looks at all the others.
 #
 # **You will learn**
-# - what a DICOM file says about its image, and what it knows about the patient;
+# - what a [DICOM](../docs/glossary.md#dicom) file says about its image, and what it knows about the patient;
 # - to crop and to normalise an image, first by hand, then with `lvlab`;
 # - why image and mask are paired by *name*, and what happens when they are not;
-# - what the mask includes, and how the left ventricle changes from base to apex and over a heartbeat;
-# - why patients, not slices, are divided into training and validation.
+# - what the mask includes, and how the left ventricle changes from [base](../docs/glossary.md#base) to
+#   [apex](../docs/glossary.md#apex) and over a heartbeat;
+# - why patients, not slices, are divided into training and [validation](../docs/glossary.md#validation).
 #
 # **Time:** 20 minutes to read, 25 seconds to run. **Memory:** 0.4 GB. (`make timings`, 2 cores)
 #
-# **You need:** nothing but this course. Without data of your own you work with *phantoms*: synthetic patients, drawn
-# by a program. They look like MR, no one's privacy is at stake, and their masks are exact.
+# **You need:** nothing but this course. Without data of your own you work with
+# *[phantoms](../docs/glossary.md#phantom)*: synthetic patients, drawn by a program. They look like MR, no one's privacy
+# is at stake, and their masks are exact.
 
 # %% [markdown]
 # ## How to work here
@@ -48,10 +50,11 @@ folder = data.path
 
 # %% [markdown]
 # `training/` holds pairs: `NAME.dcm` is an image, `NAME.png` the mask that an expert (or the phantom's program) drew
-# on it. `test/` keeps its masks apart, in `test/GT/`. GT means *ground truth*.
+# on it. `test/` keeps its masks apart, in `test/GT/`. GT means *[ground truth](../docs/glossary.md#ground-truth)*.
 #
 # A name such as `phantom-01_s02_ES_im0028` tells the patient, the level (1 is nearest the base of the heart), the
-# moment (ED, end-diastole: the ventricle is largest; ES, end-systole: it is smallest) and the number of the frame.
+# moment ([ED](../docs/glossary.md#end-diastole), end-diastole: the ventricle is largest;
+# [ES](../docs/glossary.md#end-systole), end-systole: it is smallest) and the number of the frame.
 
 # %%
 for part in ("training", "test", "test/GT"):
@@ -97,7 +100,8 @@ for tag in ("Modality", "Rows", "Columns", "PixelSpacing", "SliceThickness", "Im
 # %% [markdown]
 # **Look:** compare `SliceThickness` with `PixelSpacing`: a slice is several times thicker than a pixel is wide. One
 # pixel is not a cube but a long thin box, and its grey value is the mean of all that lies in it. Near the apex, where
-# the heart becomes narrow, that is a mixture of blood and muscle: *partial volume*.
+# the heart becomes narrow, that is a mixture of blood and muscle: *[partial
+# volume](../docs/glossary.md#partial-volume)*.
 
 # %% [markdown]
 # ## What the file knows about the patient
@@ -129,9 +133,9 @@ print(f"{pixels.shape[0]} rows, {pixels.shape[1]} columns, grey values {pixels.m
 # %% [markdown]
 # ## Crop: keep the middle
 #
-# Short-axis slices are usually planned with the heart near the centre. The network gets the central 128 × 128
-# pixels: less to compute, less to confuse. By hand it takes three lines (where a frame is smaller, we take its
-# shorter side).
+# [Short-axis](../docs/glossary.md#short-axis) slices are usually planned with the heart near the centre. The network
+# gets the central 128 × 128 pixels: less to compute, less to confuse. By hand it takes three lines (where a frame is
+# smaller, we take its shorter side).
 
 # %%
 side = min(128, *pixels.shape)
@@ -209,8 +213,10 @@ lvlab.checks.exercise_1_1(answer, another)
 # convention, and a network learns it from the masks. This course follows the rule of the ACDC data
 # ([Bernard et al. 2018](https://doi.org/10.1109/TMI.2018.2837502)):
 #
-# - *papillary muscles*, which reach into the cavity, count as inside;
-# - so does the *outflow tract*, through which the blood leaves for the aorta, up to the aortic valve.
+# - *[papillary muscles](../docs/glossary.md#papillary-muscles)*, which reach into the cavity, count as inside, and so
+#   do *[trabeculae](../docs/glossary.md#trabeculae)*, the fine strands on its wall;
+# - so does the *[outflow tract](../docs/glossary.md#outflow-tract)*, through which the blood leaves for the aorta, up
+#   to the aortic valve.
 
 # %%
 mask = lvlab.centre_crop(lvlab.read_mask(mask_path), side)[0]
@@ -258,7 +264,8 @@ lvlab.pictures.gallery([image, image], ["The image", "The image and its mask's o
 #
 # A tempting shortcut: list all images, list all masks, and let the first belong to the first. But the order of a
 # listing is not guaranteed; two listings can differ. Suppose the masks come in some other order, and score them
-# against the right ones. *Dice* is 1 where two masks agree and 0 where they share no pixel (notebook 3 builds it).
+# against the right ones. *[Dice](../docs/glossary.md#dice)* is 1 where two masks agree and 0 where they share no pixel
+# (notebook 3 builds it).
 
 # %%
 another_order = np.random.default_rng(1).permutation(len(training))
@@ -320,8 +327,8 @@ by_neighbour.round(2)
 #
 # Three predictions went wrong, each in its own way: *inverted* (inside and outside swapped), *mispaired* (masks in
 # another order), *too small* (two pixels lost all round). The table below holds their mean scores. Put the fault's
-# name beside each letter. Precision is the share of the predicted pixels that are right, recall the share of the true
-# pixels that were predicted (notebook 3 builds both).
+# name beside each letter. [Precision](../docs/glossary.md#precision) is the share of the predicted pixels that are
+# right, [recall](../docs/glossary.md#recall) the share of the true pixels that were predicted (notebook 3 builds both).
 #
 # <details><summary>Hint 1</summary>
 #
@@ -350,9 +357,10 @@ lvlab.checks.exercise_1_3(answer)
 # %% [markdown]
 # ## From base to apex, at ED and ES
 #
-# The heart is imaged in parallel slices across its long axis: from the *base*, at the valves, to the *apex*, its tip.
-# Each level is imaged many times over the heartbeat. Two moments count: *end-diastole* (ED), when the ventricle is
-# largest, and *end-systole* (ES), when it is smallest.
+# The heart is imaged in parallel slices across its long axis: from the *base*, at the valves, past the
+# [mid-cavity](../docs/glossary.md#mid), where the papillary muscles are, to the *apex*, its tip. Each level is imaged
+# many times over the heartbeat. Two moments count: *end-diastole* (ED), when the ventricle is largest, and
+# *end-systole* (ES), when it is smallest.
 
 # %%
 patient = training.patients()[0]
@@ -421,8 +429,8 @@ lvlab.checks.exercise_1_4(answer, training.masks[0], 1.25, 1.5)
 
 # %% [markdown]
 # Areas from base to apex, times the distance between levels, give the volume. From the volumes at ED and ES comes the
-# *ejection fraction*, (ED − ES) / ED, one of the most used numbers in cardiology. That is why people segment
-# ventricles.
+# *[ejection fraction](../docs/glossary.md#ejection-fraction)*, (ED − ES) / ED, one of the most used numbers in
+# cardiology. That is why people segment ventricles.
 
 # %% [markdown]
 # ## Class balance

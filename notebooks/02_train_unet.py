@@ -17,7 +17,7 @@
 # - to read a U-Net, and the loop that trains it, as code;
 # - how a coarser grid saves computing;
 # - the soft Dice loss, by hand;
-# - what augmentation is for;
+# - what [augmentation](../docs/glossary.md#augmentation) is for;
 # - to read learning curves.
 #
 # **Time:** 30 minutes to read, 3 minutes to run. **Memory:** 1.3 GB. (`make timings`, 2 cores)
@@ -338,9 +338,10 @@ lvlab.checks.exercise_2_4(answer, image, mask)
 # %% [markdown]
 # ## Two recipes
 #
-# A network learns in small *steps*. In each it takes a *batch* of slices, and the loss says how wrong it is and, by its
-# slope, in which direction every weight should move (*gradient descent*). The *learning rate* is how far it moves. An
-# *epoch* ends with a look at the validation patients.
+# A network learns in small *steps*. In each it takes a *[batch](../docs/glossary.md#batch)* of slices, and the loss
+# says how wrong it is and, by its slope, in which direction every weight should move (*gradient descent*). The
+# *learning rate* is how far it moves. An *[epoch](../docs/glossary.md#epoch)* ends with a look at the validation
+# patients.
 #
 # `ASSIGNMENT` is the classical recipe, from the university exercise on which this course is based. `LAB` is ours. They
 # differ here:
@@ -400,7 +401,7 @@ assert steps(mine) < steps(lvlab.LAB) / 5
 
 # %% [markdown]
 # **Look:** after so few steps no network is finished. Such a trial shows that a recipe runs, and nothing about how good
-# it is. Compare only trainings of equal length, and several seeds.
+# it is. Compare only trainings of equal length, and several [seeds](../docs/glossary.md#seed).
 
 # %% [markdown]
 # ## Train
@@ -444,7 +445,8 @@ lvlab.pictures.learning_curves(run.history)
 # %% [markdown]
 # **Look:** read the two lines together.
 # - Both fall: it is still learning.
-# - Training falls, validation rises: it memorises the training patients (*overfitting*).
+# - Training falls, validation rises: it memorises the training patients
+#   (*[overfitting](../docs/glossary.md#overfitting)*).
 # - Both stay high: it predicts no cavity, or anything.
 #
 # With augmentation the validation can even look *better* than the training: training slices are made harder on
@@ -540,8 +542,9 @@ lvlab.views.ablation_chart(ablation)
 sorted(file.name for file in run.path.iterdir())
 
 # %% [markdown]
-# `recipe.json` also records versions, seed and a fingerprint of the data; `logs/` is for TensorBoard. In a terminal in
-# the course's folder, `make tensorboard` opens it in the browser. Try it with two runs to compare.
+# `recipe.json` also records versions, seed and a [fingerprint](../docs/glossary.md#fingerprint) of the data; `logs/` is
+# for TensorBoard. In a terminal in the course's folder, `make tensorboard` opens it in the browser. Try it with two
+# runs to compare.
 
 # %% [markdown]
 # ## See it predict

@@ -13,7 +13,7 @@
 #
 # **You will learn**
 # - to turn probabilities into a mask, and why `round()` is a bad choice;
-# - precision, recall, Dice and Jaccard, by hand;
+# - precision, recall, Dice and [Jaccard](../docs/glossary.md#jaccard), by hand;
 # - to summarise scores without hiding the bad ones;
 # - how uncertain a mean of a few slices is, and how to compare two methods on the same slices;
 # - what such a number says, and what it does not.
@@ -59,7 +59,7 @@ np.round([0.49, 0.5, 0.51, 1.5])
 
 # %% [markdown]
 # 0.5 becomes 0, but 1.5 becomes 2: NumPy rounds halves to the nearest *even* number. Worse, `round` hides that there
-# is a threshold at all, and that one could choose another. So write what you mean:
+# is a [threshold](../docs/glossary.md#threshold) at all, and that one could choose another. So write what you mean:
 
 # %%
 prediction = (probability >= 0.5).astype(np.float32)
@@ -242,9 +242,9 @@ assert volumes.empty or volumes.dice.min() >= scores.dice.min()
 # %% [markdown]
 # ## How sure is the mean?
 #
-# Other test slices would have given another mean. The *bootstrap* imitates this: draw n slices from ours, with
-# replacement, take the mean, and repeat 2,000 times. The middle 95 % of these means is an interval. By hand, and by
-# `lvlab`, which lets SciPy do it:
+# Other test slices would have given another mean. The *[bootstrap](../docs/glossary.md#bootstrap)* imitates this: draw
+# n slices from ours, with replacement, take the mean, and repeat 2,000 times. The middle 95 % of these means is an
+# interval. By hand, and by `lvlab`, which lets SciPy do it:
 
 # %% tags=["nbval-ignore-output"]
 rng = np.random.default_rng(0)

@@ -13,7 +13,7 @@
 # trained on computer-made slices only. Here you measure what they can do, and where a network fails.
 #
 # **You will learn**
-# - what a *domain gap* is, and how to measure it;
+# - what a *[domain gap](../docs/glossary.md#domain-gap)* is, and how to measure it;
 # - why a generator that exaggerates (*domain randomisation*) can do better than one that is faithful;
 # - what a short fine-tuning on a few patients adds, and what it forgets.
 #

@@ -16,6 +16,7 @@ html_title = "lvlab · find the left ventricle"
 html_static_path = ["_static"]
 html_css_files = ["fold.css"]
 nb_execution_mode = "off"
+myst_heading_anchors = 3
 nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json", None)]
 autodoc_mock_imports = ["tensorflow", "keras"]
 autodoc_default_options = {"members": True, "undoc-members": False, "member-order": "bysource"}

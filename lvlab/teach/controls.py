@@ -34,7 +34,7 @@ function render({ model, el }) {
   const leave = (event) => event.key === "Escape" && el.closest(".jp-Cell")?.focus();
   const begin = () => {
     const viewer = el.closest(".lvlab-viewer");
-    if (!viewer) return tries++ < 500 && setTimeout(begin, 20);
+    if (!viewer) return tries++ < 3000 && setTimeout(begin, 50);
     dress();
     watcher = new MutationObserver(dress);
     watcher.observe(viewer, { childList: true, subtree: true, attributeFilter: ["class"] });

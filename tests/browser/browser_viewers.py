@@ -204,7 +204,8 @@ def test_keys_pressed_in_a_viewer_move_it_and_not_the_notebook(notebook):
 
 
 def test_cine_player_moves_by_keyboard(notebook):
-    code = "cine = lvlab.phantom.stack(*lvlab.phantom.course_patient(1, seed=0), shares=np.arange(4) / 4, distance_mm=40)\n"
+    code = "heart = lvlab.phantom.course_patient(1, seed=0)\n"
+    code += "cine = lvlab.phantom.stack(*heart, shares=np.arange(4) / 4, distance_mm=40)\n"
     with notebook("cine_player", code + "lvlab.viewers.cine_player(cine)") as page:
         picture = picture_of(page)
         within_reach(page, "Cine player")
