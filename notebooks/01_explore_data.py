@@ -231,14 +231,9 @@ lvlab.pictures.gallery([normalised, mask, normalised], ["Image", "Mask", "Image 
 
 # %%
 training = data.training
-print(training)
+by_hand = lvlab.normalise(lvlab.centre_crop(pixels)[0])
+print(training, "The first image is the one made by hand:", np.allclose(training.images[0, ..., 0], by_hand), sep="\n")
 training.table.drop(columns=["name", "crop"]).head(4).round(2)
-
-# %% [markdown]
-# The first image is the one that we made by hand.
-
-# %%
-np.allclose(training.images[0, ..., 0], lvlab.normalise(lvlab.centre_crop(pixels)[0]))
 
 # %% [markdown]
 # Do the masks include papillary muscles? They are darker than blood. So we look for the slice with the most dark pixels
@@ -281,7 +276,7 @@ print(f"mean Dice {np.nanmean(mispaired):.2f}; {np.mean(mispaired < 0.01):.0%} o
 # ### Exercise 1.2 · Break the pairing on purpose
 #
 # Give every image its neighbour's mask: move the stack of masks by one place, the last becoming the first. Score it
-# against the right masks: one Dice for each slice. Predict first: 0, 0.5 or 0.9? And which slices will score best?
+# against the right masks: one Dice for each slice. Predict first; and which slices will score best?
 #
 # <details><summary>Hint 1</summary>
 #
@@ -294,6 +289,9 @@ print(f"mean Dice {np.nanmean(mispaired):.2f}; {np.mean(mispaired < 0.01):.0%} o
 # `lvlab.dice` of two stacks gives one score for each slice.
 #
 # </details>
+
+# %%
+lvlab.quiz("pairing")
 
 # %%
 answer = None
@@ -385,21 +383,16 @@ lvlab.viewers.cine_player(beat)
 lvlab.views.area_by_level(training, patient)
 
 # %% [markdown]
-# The ventricle never empties. How much is left at the first level?
+# The ventricle never empties. How much is left at the first level, in cm²? Area is the number of pixels times the two
+# spacings; `lvlab.metrics.area_mm2` computes the same.
 
 # %%
 own = training.of_patient(patient)
 first_level = own.subset((own.table.level == own.table.level.min()).to_numpy())
-area_cm2 = lvlab.metrics.area_mm2(first_level.masks, first_level.table.row_spacing_mm, first_level.table.col_spacing_mm)
-(area_cm2 / 100).set_axis(first_level.table.phase).round(1)
-
-# %% [markdown]
-# Area is the number of pixels times the two spacings. By hand, for the first slice, and by `lvlab`:
-
-# %%
-spacing_mm = training.table.row_spacing_mm[0], training.table.col_spacing_mm[0]
-by_hand = training.masks[0].sum() * spacing_mm[0] * spacing_mm[1]
-bool(np.isclose(by_hand, lvlab.metrics.area_mm2(training.masks[0], *spacing_mm), equal_nan=True))
+spacing_mm = first_level.table.row_spacing_mm, first_level.table.col_spacing_mm
+by_hand = first_level.masks.sum(axis=(1, 2, 3)) * spacing_mm[0] * spacing_mm[1]
+assert np.allclose(by_hand, lvlab.metrics.area_mm2(first_level.masks, *spacing_mm), equal_nan=True)
+(by_hand / 100).set_axis(first_level.table.phase).round(1)
 
 # %% [markdown]
 # ### Exercise 1.4 · How large is it?
@@ -437,6 +430,9 @@ lvlab.checks.exercise_1_4(answer, training.masks[0], 1.25, 1.5)
 #
 # What share of the pixels is cavity? And imagine a network that always answers "no cavity here": how
 # many pixels does it get right?
+
+# %%
+lvlab.quiz("nothing")
 
 # %%
 print(f"A network that finds nothing is right in {1 - training.masks.mean():.1%} of the pixels.")
@@ -508,14 +504,15 @@ lvlab.views.slice_view(training, row=0)
 # %% [markdown]
 # The browser calls this same function whenever you move a control. *Window* is how wide a range of greys is stretched
 # from black to white, *Centre* where that range lies. (The browser needs a running kernel: run the cell.) Choose the
-# slice with the smallest cavity and set the opacity to 0: can you see its outline? It is this one:
-
-# %%
-smallest = training.masks.sum(axis=(1, 2, 3)).argmin()
-print(f"{training.table.name[smallest]}: {training.masks[smallest].sum():.0f} pixels")
+# slice with the smallest cavity (its name stands above) and set the opacity to 0: can you see its outline?
 
 # %% tags=["nbval-ignore-output"]
+smallest = training.masks.sum(axis=(1, 2, 3)).argmin()
+print(f"{training.table.name[smallest]}: {training.masks[smallest].sum():.0f} pixels")
 lvlab.viewers.slice_browser(training)
+
+# %% tags=["nbval-ignore-output"]
+lvlab.checks.progress()
 
 # %% [markdown]
 # ## What to remember

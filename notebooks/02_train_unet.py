@@ -63,21 +63,18 @@ def relu(x):
 # random) weights, and compute it ourselves.
 
 # %%
+import keras
+
 network = lvlab.training.build(lvlab.ASSIGNMENT)
 image = train.images[0]
 first, second = network.get_layer("down1a"), network.get_layer("down1b")
 once = relu(convolve(image, *first.get_weights()))
 by_hand = relu(convolve(once, *second.get_weights()))
-by_hand.shape
+by_keras = keras.Model(network.input, second.output).predict_on_batch(image[None])[0]
+print("one image became", by_hand.shape, "the same by Keras:", np.allclose(by_hand, by_keras, atol=1e-4))
 
 # %% [markdown]
-# One image went in, 32 came out: 32 *feature maps*. Does Keras agree?
-
-# %%
-import keras
-
-block = keras.Model(network.input, second.output)
-np.allclose(by_hand, block.predict_on_batch(image[None])[0], atol=1e-4)
+# One image went in, 32 came out: 32 *feature maps*. Keras agrees.
 
 # %% [markdown]
 # A convolution's weights are easily counted: 3 × 3 neighbours, times channels in, times channels out, plus
@@ -164,7 +161,10 @@ answer = (16, 16, 256 + 256)
 lvlab.checks.exercise_2_2(answer)
 
 # %% [markdown]
-# All layers as a list. Compare `skip4` with your answer. Below it, the same network with half the filters:
+# All layers as a list. Compare `skip4` with your answer. Below it, the same network with half the filters.
+
+# %%
+lvlab.quiz("half")
 
 # %%
 for layer in network.layers:
@@ -230,7 +230,8 @@ for side, channels in ((128, 16), (32, 48)):
 #
 # The Dice coefficient compares two masks: twice their common pixels, divided by the pixels of both. A network answers
 # with *probabilities*, and to learn it needs a score that changes smoothly with them. So products and sums take the
-# place of counting. The loss is 1 minus that; the tiny ε prevents 0/0.
+# place of counting. The loss is 1 minus that; the tiny ε prevents 0/0. Three answers to the same slices: perfect, one
+# half everywhere, and nothing. `lvlab`'s loss, which Keras can differentiate, is the same:
 
 # %%
 def soft_dice_loss(truth, probability, epsilon=1e-5):
@@ -238,11 +239,6 @@ def soft_dice_loss(truth, probability, epsilon=1e-5):
     return 1 - (2 * hit + epsilon) / (np.sum(truth) + np.sum(probability) + epsilon)
 
 
-# %% [markdown]
-# Three answers to the same slices: perfect, one half everywhere, and nothing. `lvlab`'s loss, which Keras can
-# differentiate, is the same:
-
-# %%
 truth = train.masks[:4]
 answers = {"perfect": truth, "one half": np.full_like(truth, 0.5), "nothing": np.zeros_like(truth)}
 for name, answer in answers.items():
@@ -415,15 +411,20 @@ print(inspect.getsource(lvlab.training.fit))
 
 # %% [markdown]
 # `lvlab.train` calls it and writes what happens into a folder. The bar shows the Dice on the validation patients after
-# each epoch, the monitor the curves and one validation slice. Predict first: what will it reach on patients it has
-# never seen?
+# each epoch, the monitor the curves and one validation slice.
+
+# %%
+lvlab.quiz("unseen")
 
 # %% tags=["nbval-ignore-output"]
 monitor = lvlab.viewers.TrainingMonitor(val)
 run = lvlab.train(train, val, lvlab.LAB, overwrite=True, callbacks=[monitor])
 
 # %% [markdown]
-# Did it work? Training is a little different on every machine, so we ask for a range, not for a number.
+# ## Learning curves
+#
+# Did it work? Training is a little different on every machine, so we ask for a range, not for a number. Then the
+# curves: left the loss, which should fall; right the Dice, which should rise.
 
 # %% tags=["nbval-ignore-output"]
 best = run.history.val_dice.max()
@@ -433,13 +434,6 @@ assert best > 0.75, (
     f"The best validation Dice is {best:.2f}; above 0.75 was expected. Likely reasons: masks that do not belong to "
     "their images (go back to notebook 1 and look at some), masks that are empty or inverted, or very few patients. "
     "On your own data a hard validation patient can be the reason, too: look at the slices below.")
-
-# %% [markdown]
-# ## Learning curves
-#
-# Left the loss, which should fall; right the Dice, which should rise.
-
-# %% tags=["nbval-ignore-output"]
 lvlab.pictures.learning_curves(run.history)
 
 # %% [markdown]
@@ -586,6 +580,9 @@ lvlab.views.feature_maps(run, val, row=0, layer="down1a")
 
 # %% tags=["nbval-ignore-output"]
 lvlab.viewers.feature_map_explorer(run, val)
+
+# %% tags=["nbval-ignore-output"]
+lvlab.checks.progress()
 
 # %% [markdown]
 # ## What to remember

@@ -48,7 +48,10 @@ small, aside, island = truth.copy(), np.roll(truth, 4, axis=1), truth.copy()
 
 
 # %% [markdown]
-# Each is spoilt until its Dice is that of the second one:
+# Each is spoilt until its Dice is that of the second one. Which number will tell them apart?
+
+# %%
+lvlab.quiz("island")
 
 # %%
 wanted = lvlab.dice(truth, aside)
@@ -242,6 +245,9 @@ lvlab.checks.exercise_5_3(answer, by_hand)
 # A phantom's true ejection fraction is known, because it was drawn with it. So the error of the method can be seen
 # apart from the error of the network: first with the true masks and slices ever further apart, then with the network's.
 
+# %%
+lvlab.quiz("planes")
+
 # %% tags=["nbval-ignore-output"]
 true = 100 * anatomy.ejection_fraction
 for distance_mm in (5, 10, 15, 20):
@@ -270,9 +276,8 @@ assert heart.phases_of(curve) == (0, 360)
 charts.volume_curve([curve])
 
 # %% tags=["nbval-ignore-output"]
-from IPython.display import HTML
-
-HTML(charts.beating(cine, level=2).to_jshtml())
+film = charts.beating(cine, level=2)
+lvlab.teach.describe.film(film, "One level of a phantom's heart over a beat; its outlined cavity shrinks, then fills")
 
 # %% [markdown]
 # **Look:** press play. The cavity empties within 360 ms, fills quickly, rests, and the atrium adds a little at the end
@@ -377,6 +382,9 @@ charts.reliability_plot(review.reliability(hard_probability, hard.masks))
 
 # %% tags=["nbval-ignore-output"]
 charts.failure_gallery(everyone, prediction, review.failures(scores, most=4))
+
+# %% tags=["nbval-ignore-output"]
+lvlab.checks.progress()
 
 # %% [markdown]
 # ## What to remember

@@ -29,6 +29,7 @@ function render({ model, el }) {
     }
     for (const button of viewer.querySelectorAll(".widget-toggle-button"))
       button.setAttribute("aria-pressed", button.classList.contains("mod-active"));
+    for (const text of viewer.querySelectorAll(".widget-html")) text.setAttribute("aria-live", "polite");
     for (const picture of viewer.querySelectorAll("img.widget-image")) picture.alt = model.get("alt");
   };
   const leave = (event) => event.key === "Escape" && el.closest(".jp-Cell")?.focus();
