@@ -20,9 +20,10 @@ function render({ model, el }) {
   let watcher, tries = 0;
   const dress = () => {
     const viewer = el.closest(".lvlab-viewer");
-    viewer.setAttribute("data-lm-suppress-shortcuts", "true");
     viewer.setAttribute("role", "group");
     viewer.setAttribute("aria-label", model.get("name"));
+    for (const control of viewer.querySelectorAll("select, button, input, [tabindex]"))
+      control.setAttribute("data-lm-suppress-shortcuts", "true");
     for (const handle of viewer.querySelectorAll(".noUi-handle")) {
       const slider = handle.closest(".widget-inline-hbox");
       handle.setAttribute("aria-label", slider.querySelector(".widget-label").textContent);

@@ -25,6 +25,8 @@ def open_course(network=False):
 
     describe_figures(get_ipython())
     if network:
+        if "keras" not in sys.modules:
+            logging.getLogger("lvlab").info("Starting TensorFlow: about ten seconds, once in each notebook.")
         with quietly():
             import keras
         if not hasattr(keras, "Model"):
