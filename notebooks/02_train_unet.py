@@ -511,7 +511,7 @@ for name, (known, new) in {"by slice": by_slice, "by patient": (train, val)}.ite
 # phantoms (notebook 4).
 
 # %%
-ablation = pd.read_csv(lvlab.store.files.PROJECT / "docs" / "ablation.csv")
+ablation = pd.read_csv(lvlab.views.ABLATION)
 by_variant = ablation.groupby("variant").dice_mean.agg(["min", "mean", "max"])
 scratch, shipped = by_variant.loc["LAB, shortened"], by_variant.loc["from the shipped weights"]
 assert by_variant.loc["Dice loss only", "max"] < 0.01 and shipped["min"] > scratch["max"]

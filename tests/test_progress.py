@@ -69,3 +69,12 @@ def test_two_notebooks_that_are_open_at_once_lose_no_verdict(file):
     for number in range(30):
         tally.keep(f"2.{number}", True)
     assert other.wait(60) == 0 and len(json.loads(file.read_text())) == 60
+
+
+def test_doctor_estimates_both_trainings_and_never_fails(monkeypatch):
+    from lvlab.commands import doctor
+
+    monkeypatch.setattr(doctor, "_product_speed", lambda: 0.074)
+    assert doctor._training_time().startswith("LAB about 2 min, ASSIGNMENT about 22.5 min")
+    monkeypatch.setattr(doctor, "_product_speed", lambda: 1 / 0)
+    assert doctor._training_time() == "unknown (ZeroDivisionError)"

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from pathlib import Path
 
 from IPython import get_ipython
 
@@ -32,7 +33,7 @@ def open_course(network=False):
         if not hasattr(keras, "Model"):
             raise CourseError(f"{keras.__file__}: hides Keras, whose name it has; rename it and restart the kernel")
     folder = course_folder()
-    if workplace() != PROJECT:
+    if workplace() not in (PROJECT, Path.cwd()):
         logging.getLogger("lvlab").info("Nobody may write into this course's folder: data and runs go to %s.",
                                         workplace())
     if folder.name == "phantom" and not folder.exists():

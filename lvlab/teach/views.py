@@ -1,5 +1,7 @@
 """Pictures that explain: the plain functions behind the lessons and the viewers. Each returns a matplotlib Figure."""
 
+from pathlib import Path
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import MaxNLocator
@@ -24,6 +26,8 @@ from lvlab.pictures import (
     tidy,
 )
 from lvlab.teach.describe import words
+
+ABLATION = Path(__file__).with_name("ablation.csv")  # written by `make ablation`; docs/measurements.md explains it
 
 
 def ablation_chart(table):
