@@ -104,7 +104,7 @@ card: install  ## write docs/model-card.md: the shipped weights' scores and limi
 benchmark: install data  ## both recipes on one folder: time, Dice, memory, share of the peak (15 minutes)
 	$(BIN)/python -m tools.benchmark --data "$(FOLDER)"
 
-ablation: install data  ## change one ingredient of LAB at a time; writes docs/ablation.csv (20 minutes)
+ablation: install data  ## change one ingredient of LAB at a time; writes lvlab/teach/ablation.csv (20 minutes)
 	$(BIN)/python -m tools.ablation --data "$(FOLDER)"
 
 timings: install  ## measure each notebook's minutes and memory and write them at its head (8 minutes)

@@ -39,5 +39,6 @@ from .teach import checks as checks
 from .teach import viewers as viewers
 from .teach import views as views
 from .teach.lesson import open_course as open_course
+from .teach.quizzes import quiz as quiz
 
 __version__: str

@@ -13,16 +13,18 @@
 # the array that the network will see, and then looks at all the others.
 #
 # **You will learn**
-# - what a DICOM file says about its image, and what it knows about the patient;
+# - what a [DICOM](../docs/glossary.md#dicom) file says about its image, and what it knows about the patient;
 # - to crop and to normalise an image, first by hand, then with `lvlab`;
 # - why image and mask are paired by *name*, and what happens when they are not;
-# - what the mask includes, and how the left ventricle changes from base to apex and over a heartbeat;
-# - why patients, not slices, are divided into training and validation.
+# - what the mask includes, and how the left ventricle changes from [base](../docs/glossary.md#base) to
+#   [apex](../docs/glossary.md#apex) and over a heartbeat;
+# - why patients, not slices, are divided into training and [validation](../docs/glossary.md#validation).
 #
 # **Time:** 20 minutes to read, 25 seconds to run. **Memory:** 0.4 GB. (`make timings`, 2 cores)
 #
-# **You need:** nothing but this course. Without data of your own you work with *phantoms*: synthetic patients, drawn
-# by a program. They look like MR, no one's privacy is at stake, and their masks are exact.
+# **You need:** nothing but this course. Without data of your own you work with
+# *[phantoms](../docs/glossary.md#phantom)*: synthetic patients, drawn by a program. They look like MR, no one's privacy
+# is at stake, and their masks are exact.
 
 # %% [markdown]
 # ## How to work here
@@ -48,10 +50,11 @@ folder = data.path
 
 # %% [markdown]
 # `training/` holds pairs: `NAME.dcm` is an image, `NAME.png` the mask that an expert (or the phantom's program) drew
-# on it. `test/` keeps its masks apart, in `test/GT/`. GT means *ground truth*.
+# on it. `test/` keeps its masks apart, in `test/GT/`. GT means *[ground truth](../docs/glossary.md#ground-truth)*.
 #
 # A name such as `phantom-01_s02_ES_im0028` tells the patient, the level (1 is nearest the base of the heart), the
-# moment (ED, end-diastole: the ventricle is largest; ES, end-systole: it is smallest) and the number of the frame.
+# moment ([ED](../docs/glossary.md#end-diastole), end-diastole: the ventricle is largest;
+# [ES](../docs/glossary.md#end-systole), end-systole: it is smallest) and the number of the frame.
 
 # %%
 for part in ("training", "test", "test/GT"):
@@ -97,7 +100,8 @@ for tag in ("Modality", "Rows", "Columns", "PixelSpacing", "SliceThickness", "Im
 # %% [markdown]
 # **Look:** compare `SliceThickness` with `PixelSpacing`: a slice is several times thicker than a pixel is wide. One
 # pixel is not a cube but a long thin box, and its grey value is the mean of all that lies in it. Near the apex, where
-# the heart becomes narrow, that is a mixture of blood and muscle: *partial volume*.
+# the heart becomes narrow, that is a mixture of blood and muscle: *[partial
+# volume](../docs/glossary.md#partial-volume)*.
 
 # %% [markdown]
 # ## What the file knows about the patient
@@ -129,9 +133,9 @@ print(f"{pixels.shape[0]} rows, {pixels.shape[1]} columns, grey values {pixels.m
 # %% [markdown]
 # ## Crop: keep the middle
 #
-# Short-axis slices are usually planned with the heart near the centre. The network gets the central 128 × 128
-# pixels: less to compute, less to confuse. By hand it takes three lines (where a frame is smaller, we take its
-# shorter side).
+# [Short-axis](../docs/glossary.md#short-axis) slices are usually planned with the heart near the centre. The network
+# gets the central 128 × 128 pixels: less to compute, less to confuse. By hand it takes three lines (where a frame is
+# smaller, we take its shorter side).
 
 # %%
 side = min(128, *pixels.shape)
@@ -209,8 +213,10 @@ lvlab.checks.exercise_1_1(answer, another)
 # convention, and a network learns it from the masks. This course follows the rule of the ACDC data
 # ([Bernard et al. 2018](https://doi.org/10.1109/TMI.2018.2837502)):
 #
-# - *papillary muscles*, which reach into the cavity, count as inside;
-# - so does the *outflow tract*, through which the blood leaves for the aorta, up to the aortic valve.
+# - *[papillary muscles](../docs/glossary.md#papillary-muscles)*, which reach into the cavity, count as inside, and so
+#   do *[trabeculae](../docs/glossary.md#trabeculae)*, the fine strands on its wall;
+# - so does the *[outflow tract](../docs/glossary.md#outflow-tract)*, through which the blood leaves for the aorta, up
+#   to the aortic valve.
 
 # %%
 mask = lvlab.centre_crop(lvlab.read_mask(mask_path), side)[0]
@@ -225,14 +231,9 @@ lvlab.pictures.gallery([normalised, mask, normalised], ["Image", "Mask", "Image 
 
 # %%
 training = data.training
-print(training)
+by_hand = lvlab.normalise(lvlab.centre_crop(pixels)[0])
+print(training, "The first image is the one made by hand:", np.allclose(training.images[0, ..., 0], by_hand), sep="\n")
 training.table.drop(columns=["name", "crop"]).head(4).round(2)
-
-# %% [markdown]
-# The first image is the one that we made by hand.
-
-# %%
-np.allclose(training.images[0, ..., 0], lvlab.normalise(lvlab.centre_crop(pixels)[0]))
 
 # %% [markdown]
 # Do the masks include papillary muscles? They are darker than blood. So we look for the slice with the most dark pixels
@@ -258,7 +259,8 @@ lvlab.pictures.gallery([image, image], ["The image", "The image and its mask's o
 #
 # A tempting shortcut: list all images, list all masks, and let the first belong to the first. But the order of a
 # listing is not guaranteed; two listings can differ. Suppose the masks come in some other order, and score them
-# against the right ones. *Dice* is 1 where two masks agree and 0 where they share no pixel (notebook 3 builds it).
+# against the right ones. *[Dice](../docs/glossary.md#dice)* is 1 where two masks agree and 0 where they share no pixel
+# (notebook 3 builds it).
 
 # %%
 another_order = np.random.default_rng(1).permutation(len(training))
@@ -274,7 +276,7 @@ print(f"mean Dice {np.nanmean(mispaired):.2f}; {np.mean(mispaired < 0.01):.0%} o
 # ### Exercise 1.2 · Break the pairing on purpose
 #
 # Give every image its neighbour's mask: move the stack of masks by one place, the last becoming the first. Score it
-# against the right masks: one Dice for each slice. Predict first: 0, 0.5 or 0.9? And which slices will score best?
+# against the right masks: one Dice for each slice. Predict first; and which slices will score best?
 #
 # <details><summary>Hint 1</summary>
 #
@@ -287,6 +289,9 @@ print(f"mean Dice {np.nanmean(mispaired):.2f}; {np.mean(mispaired < 0.01):.0%} o
 # `lvlab.dice` of two stacks gives one score for each slice.
 #
 # </details>
+
+# %%
+lvlab.quiz("pairing")
 
 # %%
 answer = None
@@ -320,8 +325,8 @@ by_neighbour.round(2)
 #
 # Three predictions went wrong, each in its own way: *inverted* (inside and outside swapped), *mispaired* (masks in
 # another order), *too small* (two pixels lost all round). The table below holds their mean scores. Put the fault's
-# name beside each letter. Precision is the share of the predicted pixels that are right, recall the share of the true
-# pixels that were predicted (notebook 3 builds both).
+# name beside each letter. [Precision](../docs/glossary.md#precision) is the share of the predicted pixels that are
+# right, [recall](../docs/glossary.md#recall) the share of the true pixels that were predicted (notebook 3 builds both).
 #
 # <details><summary>Hint 1</summary>
 #
@@ -350,9 +355,10 @@ lvlab.checks.exercise_1_3(answer)
 # %% [markdown]
 # ## From base to apex, at ED and ES
 #
-# The heart is imaged in parallel slices across its long axis: from the *base*, at the valves, to the *apex*, its tip.
-# Each level is imaged many times over the heartbeat. Two moments count: *end-diastole* (ED), when the ventricle is
-# largest, and *end-systole* (ES), when it is smallest.
+# The heart is imaged in parallel slices across its long axis: from the *base*, at the valves, past the
+# [mid-cavity](../docs/glossary.md#mid), where the papillary muscles are, to the *apex*, its tip. Each level is imaged
+# many times over the heartbeat. Two moments count: *end-diastole* (ED), when the ventricle is largest, and
+# *end-systole* (ES), when it is smallest.
 
 # %%
 patient = training.patients()[0]
@@ -377,21 +383,16 @@ lvlab.viewers.cine_player(beat)
 lvlab.views.area_by_level(training, patient)
 
 # %% [markdown]
-# The ventricle never empties. How much is left at the first level?
+# The ventricle never empties. How much is left at the first level, in cm²? Area is the number of pixels times the two
+# spacings; `lvlab.metrics.area_mm2` computes the same.
 
 # %%
 own = training.of_patient(patient)
 first_level = own.subset((own.table.level == own.table.level.min()).to_numpy())
-area_cm2 = lvlab.metrics.area_mm2(first_level.masks, first_level.table.row_spacing_mm, first_level.table.col_spacing_mm)
-(area_cm2 / 100).set_axis(first_level.table.phase).round(1)
-
-# %% [markdown]
-# Area is the number of pixels times the two spacings. By hand, for the first slice, and by `lvlab`:
-
-# %%
-spacing_mm = training.table.row_spacing_mm[0], training.table.col_spacing_mm[0]
-by_hand = training.masks[0].sum() * spacing_mm[0] * spacing_mm[1]
-bool(np.isclose(by_hand, lvlab.metrics.area_mm2(training.masks[0], *spacing_mm), equal_nan=True))
+spacing_mm = first_level.table.row_spacing_mm, first_level.table.col_spacing_mm
+by_hand = first_level.masks.sum(axis=(1, 2, 3)) * spacing_mm[0] * spacing_mm[1]
+assert np.allclose(by_hand, lvlab.metrics.area_mm2(first_level.masks, *spacing_mm), equal_nan=True)
+(by_hand / 100).set_axis(first_level.table.phase).round(1)
 
 # %% [markdown]
 # ### Exercise 1.4 · How large is it?
@@ -421,14 +422,17 @@ lvlab.checks.exercise_1_4(answer, training.masks[0], 1.25, 1.5)
 
 # %% [markdown]
 # Areas from base to apex, times the distance between levels, give the volume. From the volumes at ED and ES comes the
-# *ejection fraction*, (ED − ES) / ED, one of the most used numbers in cardiology. That is why people segment
-# ventricles.
+# *[ejection fraction](../docs/glossary.md#ejection-fraction)*, (ED − ES) / ED, one of the most used numbers in
+# cardiology. That is why people segment ventricles.
 
 # %% [markdown]
 # ## Class balance
 #
 # What share of the pixels is cavity? And imagine a network that always answers "no cavity here": how
 # many pixels does it get right?
+
+# %%
+lvlab.quiz("nothing")
 
 # %%
 print(f"A network that finds nothing is right in {1 - training.masks.mean():.1%} of the pixels.")
@@ -500,14 +504,15 @@ lvlab.views.slice_view(training, row=0)
 # %% [markdown]
 # The browser calls this same function whenever you move a control. *Window* is how wide a range of greys is stretched
 # from black to white, *Centre* where that range lies. (The browser needs a running kernel: run the cell.) Choose the
-# slice with the smallest cavity and set the opacity to 0: can you see its outline? It is this one:
-
-# %%
-smallest = training.masks.sum(axis=(1, 2, 3)).argmin()
-print(f"{training.table.name[smallest]}: {training.masks[smallest].sum():.0f} pixels")
+# slice with the smallest cavity (its name stands above) and set the opacity to 0: can you see its outline?
 
 # %% tags=["nbval-ignore-output"]
+smallest = training.masks.sum(axis=(1, 2, 3)).argmin()
+print(f"{training.table.name[smallest]}: {training.masks[smallest].sum():.0f} pixels")
 lvlab.viewers.slice_browser(training)
+
+# %% tags=["nbval-ignore-output"]
+lvlab.checks.progress()
 
 # %% [markdown]
 # ## What to remember

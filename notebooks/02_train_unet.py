@@ -17,7 +17,7 @@
 # - to read a U-Net, and the loop that trains it, as code;
 # - how a coarser grid saves computing;
 # - the soft Dice loss, by hand;
-# - what augmentation is for;
+# - what [augmentation](../docs/glossary.md#augmentation) is for;
 # - to read learning curves.
 #
 # **Time:** 30 minutes to read, 3 minutes to run. **Memory:** 1.3 GB. (`make timings`, 2 cores)
@@ -63,21 +63,18 @@ def relu(x):
 # random) weights, and compute it ourselves.
 
 # %%
+import keras
+
 network = lvlab.training.build(lvlab.ASSIGNMENT)
 image = train.images[0]
 first, second = network.get_layer("down1a"), network.get_layer("down1b")
 once = relu(convolve(image, *first.get_weights()))
 by_hand = relu(convolve(once, *second.get_weights()))
-by_hand.shape
+by_keras = keras.Model(network.input, second.output).predict_on_batch(image[None])[0]
+print("one image became", by_hand.shape, "the same by Keras:", np.allclose(by_hand, by_keras, atol=1e-4))
 
 # %% [markdown]
-# One image went in, 32 came out: 32 *feature maps*. Does Keras agree?
-
-# %%
-import keras
-
-block = keras.Model(network.input, second.output)
-np.allclose(by_hand, block.predict_on_batch(image[None])[0], atol=1e-4)
+# One image went in, 32 came out: 32 *feature maps*. Keras agrees.
 
 # %% [markdown]
 # A convolution's weights are easily counted: 3 × 3 neighbours, times channels in, times channels out, plus
@@ -164,7 +161,10 @@ answer = (16, 16, 256 + 256)
 lvlab.checks.exercise_2_2(answer)
 
 # %% [markdown]
-# All layers as a list. Compare `skip4` with your answer. Below it, the same network with half the filters:
+# All layers as a list. Compare `skip4` with your answer. Below it, the same network with half the filters.
+
+# %%
+lvlab.quiz("half")
 
 # %%
 for layer in network.layers:
@@ -230,7 +230,8 @@ for side, channels in ((128, 16), (32, 48)):
 #
 # The Dice coefficient compares two masks: twice their common pixels, divided by the pixels of both. A network answers
 # with *probabilities*, and to learn it needs a score that changes smoothly with them. So products and sums take the
-# place of counting. The loss is 1 minus that; the tiny ε prevents 0/0.
+# place of counting. The loss is 1 minus that; the tiny ε prevents 0/0. Three answers to the same slices: perfect, one
+# half everywhere, and nothing. `lvlab`'s loss, which Keras can differentiate, is the same:
 
 # %%
 def soft_dice_loss(truth, probability, epsilon=1e-5):
@@ -238,11 +239,6 @@ def soft_dice_loss(truth, probability, epsilon=1e-5):
     return 1 - (2 * hit + epsilon) / (np.sum(truth) + np.sum(probability) + epsilon)
 
 
-# %% [markdown]
-# Three answers to the same slices: perfect, one half everywhere, and nothing. `lvlab`'s loss, which Keras can
-# differentiate, is the same:
-
-# %%
 truth = train.masks[:4]
 answers = {"perfect": truth, "one half": np.full_like(truth, 0.5), "nothing": np.zeros_like(truth)}
 for name, answer in answers.items():
@@ -338,9 +334,10 @@ lvlab.checks.exercise_2_4(answer, image, mask)
 # %% [markdown]
 # ## Two recipes
 #
-# A network learns in small *steps*. In each it takes a *batch* of slices, and the loss says how wrong it is and, by its
-# slope, in which direction every weight should move (*gradient descent*). The *learning rate* is how far it moves. An
-# *epoch* ends with a look at the validation patients.
+# A network learns in small *steps*. In each it takes a *[batch](../docs/glossary.md#batch)* of slices, and the loss
+# says how wrong it is and, by its slope, in which direction every weight should move (*gradient descent*). The
+# *learning rate* is how far it moves. An *[epoch](../docs/glossary.md#epoch)* ends with a look at the validation
+# patients.
 #
 # `ASSIGNMENT` is the classical recipe, from the university exercise on which this course is based. `LAB` is ours. They
 # differ here:
@@ -400,7 +397,7 @@ assert steps(mine) < steps(lvlab.LAB) / 5
 
 # %% [markdown]
 # **Look:** after so few steps no network is finished. Such a trial shows that a recipe runs, and nothing about how good
-# it is. Compare only trainings of equal length, and several seeds.
+# it is. Compare only trainings of equal length, and several [seeds](../docs/glossary.md#seed).
 
 # %% [markdown]
 # ## Train
@@ -414,15 +411,20 @@ print(inspect.getsource(lvlab.training.fit))
 
 # %% [markdown]
 # `lvlab.train` calls it and writes what happens into a folder. The bar shows the Dice on the validation patients after
-# each epoch, the monitor the curves and one validation slice. Predict first: what will it reach on patients it has
-# never seen?
+# each epoch, the monitor the curves and one validation slice.
+
+# %%
+lvlab.quiz("unseen")
 
 # %% tags=["nbval-ignore-output"]
 monitor = lvlab.viewers.TrainingMonitor(val)
 run = lvlab.train(train, val, lvlab.LAB, overwrite=True, callbacks=[monitor])
 
 # %% [markdown]
-# Did it work? Training is a little different on every machine, so we ask for a range, not for a number.
+# ## Learning curves
+#
+# Did it work? Training is a little different on every machine, so we ask for a range, not for a number. Then the
+# curves: left the loss, which should fall; right the Dice, which should rise.
 
 # %% tags=["nbval-ignore-output"]
 best = run.history.val_dice.max()
@@ -432,19 +434,13 @@ assert best > 0.75, (
     f"The best validation Dice is {best:.2f}; above 0.75 was expected. Likely reasons: masks that do not belong to "
     "their images (go back to notebook 1 and look at some), masks that are empty or inverted, or very few patients. "
     "On your own data a hard validation patient can be the reason, too: look at the slices below.")
-
-# %% [markdown]
-# ## Learning curves
-#
-# Left the loss, which should fall; right the Dice, which should rise.
-
-# %% tags=["nbval-ignore-output"]
 lvlab.pictures.learning_curves(run.history)
 
 # %% [markdown]
 # **Look:** read the two lines together.
 # - Both fall: it is still learning.
-# - Training falls, validation rises: it memorises the training patients (*overfitting*).
+# - Training falls, validation rises: it memorises the training patients
+#   (*[overfitting](../docs/glossary.md#overfitting)*).
 # - Both stay high: it predicts no cavity, or anything.
 #
 # With augmentation the validation can even look *better* than the training: training slices are made harder on
@@ -515,7 +511,7 @@ for name, (known, new) in {"by slice": by_slice, "by patient": (train, val)}.ite
 # phantoms (notebook 4).
 
 # %%
-ablation = pd.read_csv(lvlab.store.files.PROJECT / "docs" / "ablation.csv")
+ablation = pd.read_csv(lvlab.views.ABLATION)
 by_variant = ablation.groupby("variant").dice_mean.agg(["min", "mean", "max"])
 scratch, shipped = by_variant.loc["LAB, shortened"], by_variant.loc["from the shipped weights"]
 assert by_variant.loc["Dice loss only", "max"] < 0.01 and shipped["min"] > scratch["max"]
@@ -540,8 +536,9 @@ lvlab.views.ablation_chart(ablation)
 sorted(file.name for file in run.path.iterdir())
 
 # %% [markdown]
-# `recipe.json` also records versions, seed and a fingerprint of the data; `logs/` is for TensorBoard. In a terminal in
-# the course's folder, `make tensorboard` opens it in the browser. Try it with two runs to compare.
+# `recipe.json` also records versions, seed and a [fingerprint](../docs/glossary.md#fingerprint) of the data; `logs/` is
+# for TensorBoard. In a terminal in the course's folder, `make tensorboard` opens it in the browser. Try it with two
+# runs to compare.
 
 # %% [markdown]
 # ## See it predict
@@ -583,6 +580,9 @@ lvlab.views.feature_maps(run, val, row=0, layer="down1a")
 
 # %% tags=["nbval-ignore-output"]
 lvlab.viewers.feature_map_explorer(run, val)
+
+# %% tags=["nbval-ignore-output"]
+lvlab.checks.progress()
 
 # %% [markdown]
 # ## What to remember

@@ -13,7 +13,7 @@
 #
 # **You will learn**
 # - to turn probabilities into a mask, and why `round()` is a bad choice;
-# - precision, recall, Dice and Jaccard, by hand;
+# - precision, recall, Dice and [Jaccard](../docs/glossary.md#jaccard), by hand;
 # - to summarise scores without hiding the bad ones;
 # - how uncertain a mean of a few slices is, and how to compare two methods on the same slices;
 # - what such a number says, and what it does not.
@@ -59,7 +59,7 @@ np.round([0.49, 0.5, 0.51, 1.5])
 
 # %% [markdown]
 # 0.5 becomes 0, but 1.5 becomes 2: NumPy rounds halves to the nearest *even* number. Worse, `round` hides that there
-# is a threshold at all, and that one could choose another. So write what you mean:
+# is a [threshold](../docs/glossary.md#threshold) at all, and that one could choose another. So write what you mean:
 
 # %%
 prediction = (probability >= 0.5).astype(np.float32)
@@ -105,15 +105,13 @@ by_hand = {
     "dice": 2 * tp / (2 * tp + fn + fp),
     "jaccard": tp / (tp + fn + fp),
 }
+assert np.isclose(by_hand["dice"], 2 * by_hand["jaccard"] / (1 + by_hand["jaccard"]))
+assert all(np.isclose(value, getattr(lvlab, name)(truth, imagined)) for name, value in by_hand.items())
 {name: round(float(value), 3) for name, value in by_hand.items()}
 
 # %% [markdown]
-# `lvlab` agrees. Dice and Jaccard carry the same information: one follows from the other. Papers report either; never
-# compare the Dice of one with the Jaccard of another.
-
-# %%
-assert np.isclose(by_hand["dice"], 2 * by_hand["jaccard"] / (1 + by_hand["jaccard"]))
-[bool(np.isclose(value, getattr(lvlab, name)(truth, imagined))) for name, value in by_hand.items()]
+# `lvlab` agrees, as the last but one line asserts. Dice and Jaccard carry the same information: one follows from the
+# other. Papers report either; never compare the Dice of one with the Jaccard of another.
 
 # %% [markdown]
 # ### Exercise 3.1 · Write Dice
@@ -190,21 +188,17 @@ lvlab.checks.exercise_3_2(answer, test.masks, predicted_stack)
 # %% [markdown]
 # ## The score table
 #
-# Now the real prediction: one row for each slice.
+# Now the real prediction: one row for each slice. Do our own masks of above score the same? And is the mean in the
+# range that we expect?
 
 # %% tags=["nbval-ignore-output"]
 scores = lvlab.evaluate(run, test)
-scores.drop(columns=["name", "flag"]).head(6).round(3)
-
-# %% [markdown]
-# Do our own masks of above score the same? And is the mean in the range that we expect?
-
-# %%
 assert np.allclose(scores.dice, lvlab.dice(test.masks, prediction), equal_nan=True)
 assert scores.dice.mean() > 0.7, (
     f"The mean Dice is {scores.dice.mean():.2f}; above 0.7 was expected. Look at the worst slices below: nothing "
     "predicted (training failed: see the curves in notebook 2), another round structure predicted (too few or too "
     "similar training patients), or a good mask in the wrong place (image and mask do not belong together)?")
+scores.drop(columns=["name", "flag"]).head(6).round(3)
 
 # %% [markdown]
 # ## The summary
@@ -242,9 +236,9 @@ assert volumes.empty or volumes.dice.min() >= scores.dice.min()
 # %% [markdown]
 # ## How sure is the mean?
 #
-# Other test slices would have given another mean. The *bootstrap* imitates this: draw n slices from ours, with
-# replacement, take the mean, and repeat 2,000 times. The middle 95 % of these means is an interval. By hand, and by
-# `lvlab`, which lets SciPy do it:
+# Other test slices would have given another mean. The *[bootstrap](../docs/glossary.md#bootstrap)* imitates this: draw
+# n slices from ours, with replacement, take the mean, and repeat 2,000 times. The middle 95 % of these means is an
+# interval. By hand, and by `lvlab`, which lets SciPy do it:
 
 # %% tags=["nbval-ignore-output"]
 rng = np.random.default_rng(0)
@@ -295,9 +289,15 @@ lvlab.checks.exercise_3_3(answer, 0.22, 0.05)
 # %% [markdown]
 # ## Two methods on the same slices
 #
-# Is another method better? Two intervals that overlap do *not* say that it makes no difference. Slices differ: a small
-# cavity is difficult for both methods, and this is what makes the intervals wide. On the same slices one can look at
-# the *differences* instead, slice by slice; how difficult a slice is cancels out.
+# Is another method better?
+
+# %%
+lvlab.quiz("overlap")
+
+# %% [markdown]
+# Two intervals that overlap do *not* say that it makes no difference. Slices differ: a small cavity is difficult for
+# both methods, and this is what makes the intervals wide. On the same slices one can look at the *differences* instead,
+# slice by slice; how difficult a slice is cancels out.
 #
 # Two imagined networks, the one of above and one that is a little less careful:
 
@@ -432,7 +432,11 @@ scores.pivot_table("dice", index="patient", columns="phase", margins=True).round
 
 # %% [markdown]
 # ## Move the threshold
-#
+
+# %%
+lvlab.quiz("lower")
+
+# %% [markdown]
 # A lower threshold predicts more pixels: recall can only rise, precision mostly falls. Each curve has the colour of the
 # pixels that lower it. The slice is the one with the median Dice.
 
@@ -503,6 +507,9 @@ lvlab.views.contour_comparison(test.images[typical], truth, prediction[typical],
 
 # %% tags=["nbval-ignore-output"]
 lvlab.viewers.contour_drawer(test, prediction)
+
+# %% tags=["nbval-ignore-output"]
+lvlab.checks.progress()
 
 # %% [markdown]
 # ## An honest judgement

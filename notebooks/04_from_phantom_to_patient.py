@@ -13,7 +13,7 @@
 # trained on computer-made slices only. Here you measure what they can do, and where a network fails.
 #
 # **You will learn**
-# - what a *domain gap* is, and how to measure it;
+# - what a *[domain gap](../docs/glossary.md#domain-gap)* is, and how to measure it;
 # - why a generator that exaggerates (*domain randomisation*) can do better than one that is faithful;
 # - what a short fine-tuning on a few patients adds, and what it forgets.
 #
@@ -93,8 +93,11 @@ kinds["stream"] = stream
 lvlab.pictures.gallery([slices.images[2] for slices in kinds.values()], list(kinds))
 
 # %% [markdown]
-# The last kind are the 100 slices of the stream: other hearts and other scanners at once. Predict first: which kind
-# costs which network most?
+# The last kind are the 100 slices of the stream: other hearts and other scanners at once. Which kind costs which
+# network most?
+
+# %%
+lvlab.quiz("gap")
 
 # %% tags=["nbval-ignore-output"]
 import pandas as pd
@@ -168,6 +171,12 @@ print("per volume: before {:.3f}, after {:.3f}".format(*by_volume))
 assert after.dice.mean() > 0.75, (
     f"Mean Dice {after.dice.mean():.2f} after fine-tuning; above 0.75 was expected. If it was better before, the "
     "training masks follow another convention than the test masks: compare their outlines.")
+
+# %% [markdown]
+# Is every slice better now?
+
+# %%
+lvlab.quiz("worse")
 
 # %% [markdown]
 # ### Exercise 4.2 · Which slices became worse?
@@ -269,6 +278,9 @@ way.round(3)
 # folder are phantoms themselves, the stream is not far from them and little is lost. With real patients it is more:
 # `docs/measurements.md` has this table for five of them, each left out in turn. There, part of the way gains nearly all
 # that there is to gain, and loses much less. Which patient comes next, nobody knows; so the middle is kept.
+
+# %% tags=["nbval-ignore-output"]
+lvlab.checks.progress()
 
 # %% [markdown]
 # ## On real patients

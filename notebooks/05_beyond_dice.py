@@ -48,7 +48,10 @@ small, aside, island = truth.copy(), np.roll(truth, 4, axis=1), truth.copy()
 
 
 # %% [markdown]
-# Each is spoilt until its Dice is that of the second one:
+# Each is spoilt until its Dice is that of the second one. Which number will tell them apart?
+
+# %%
+lvlab.quiz("island")
 
 # %%
 wanted = lvlab.dice(truth, aside)
@@ -72,10 +75,11 @@ lvlab.pictures.gallery([everyone.images[mid]] * 3, list(masks), list(masks.value
 
 # %% [markdown]
 # **Look:** the Dice does not tell these three apart. Two distances in millimetres do. Each point of one outline has a
-# distance to the other outline; *ASSD* is the mean of these distances over both outlines, *HD95* what 95 % of them do
-# not exceed, in the worse of the two directions. Tools differ in such details and in what they do with a missed slice
-# ([Maier-Hein et al. 2024](https://doi.org/10.1038/s41592-023-02151-z)), so a report names its convention. Here a miss
-# counts as the diagonal of the image: no mean gets better by missing.
+# distance to the other outline; *[ASSD](../docs/glossary.md#assd)* is the mean of these distances over both outlines,
+# *[HD95](../docs/glossary.md#hd95)* what 95 % of them do not exceed, in the worse of the two directions. Tools differ
+# in such details and in what they do with a missed slice ([Maier-Hein et al.
+# 2024](https://doi.org/10.1038/s41592-023-02151-z)), so a report names its convention. Here a miss counts as the
+# diagonal of the image: no mean gets better by missing.
 #
 # A clinic's older measure is the share of *good contours*, whose mean distance is under 5 mm
 # ([Radau et al. 2009](https://doi.org/10.54294/g80ruo)).
@@ -201,8 +205,9 @@ charts.long_axis(stack.table, np.sqrt(area_mm2 / np.pi))
 # base has moved towards the apex: the heart shortens as well.
 #
 # Each slice stands for a disc: its area times the 10 mm to the next slice. The clinic calls the sum of these discs
-# *Simpson's rule* ([Schulz-Menger et al. 2020](https://doi.org/10.1186/s12968-020-00610-6)). By hand, and by `lvlab`,
-# which takes the distances from the DICOM tag ImagePositionPatient:
+# *[Simpson's rule](../docs/glossary.md#simpsons-rule)* ([Schulz-Menger et al.
+# 2020](https://doi.org/10.1186/s12968-020-00610-6)). By hand, and by `lvlab`, which takes the distances from the DICOM
+# tag ImagePositionPatient:
 
 # %%
 by_hand = {phase: area_mm2[stack.table.phase == phase].sum() * 10 / 1000 for phase in ("ED", "ES")}
@@ -240,6 +245,9 @@ lvlab.checks.exercise_5_3(answer, by_hand)
 # A phantom's true ejection fraction is known, because it was drawn with it. So the error of the method can be seen
 # apart from the error of the network: first with the true masks and slices ever further apart, then with the network's.
 
+# %%
+lvlab.quiz("planes")
+
 # %% tags=["nbval-ignore-output"]
 true = 100 * anatomy.ejection_fraction
 for distance_mm in (5, 10, 15, 20):
@@ -268,9 +276,8 @@ assert heart.phases_of(curve) == (0, 360)
 charts.volume_curve([curve])
 
 # %% tags=["nbval-ignore-output"]
-from IPython.display import HTML
-
-HTML(charts.beating(cine, level=2).to_jshtml())
+film = charts.beating(cine, level=2)
+lvlab.teach.describe.film(film, "One level of a phantom's heart over a beat; its outlined cavity shrinks, then fills")
 
 # %% [markdown]
 # **Look:** press play. The cavity empties within 360 ms, fills quickly, rests, and the atrium adds a little at the end
@@ -294,9 +301,10 @@ twice = np.array([[ejection_fraction(scan) for scan in lvlab.phantom.scanned_twi
 twice.round(1)
 
 # %% [markdown]
-# To compare two measurements, Bland and Altman ([1986](https://doi.org/10.1016/S0140-6736%2886%2990837-8)) look at the
-# differences: their mean is the *bias*, and 95 % of them lie within 1.96 standard deviations of it, the *limits of
-# agreement*. A correlation would not tell: it is high as soon as patients differ.
+# To compare two measurements, [Bland and Altman](../docs/glossary.md#bland-altman)
+# ([1986](https://doi.org/10.1016/S0140-6736%2886%2990837-8)) look at the differences: their mean is the *bias*, and 95
+# % of them lie within 1.96 standard deviations of it, the *limits of agreement*. A correlation would not tell: it is
+# high as soon as patients differ.
 
 # %% tags=["nbval-ignore-output"]
 difference = twice[:, 1] - twice[:, 0]
@@ -374,6 +382,9 @@ charts.reliability_plot(review.reliability(hard_probability, hard.masks))
 
 # %% tags=["nbval-ignore-output"]
 charts.failure_gallery(everyone, prediction, review.failures(scores, most=4))
+
+# %% tags=["nbval-ignore-output"]
+lvlab.checks.progress()
 
 # %% [markdown]
 # ## What to remember

@@ -12,6 +12,8 @@ from lvlab import phantom
 from lvlab.store.files import PROJECT
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+if "LVLAB_RUNS" not in os.environ:  # a check that a test calls leaves no verdict in the course's own progress.json
+    os.environ["LVLAB_RUNS"] = str(PROJECT / "build" / "test" / "runs")
 # A busy machine is no failure, and CI sees the same examples as a colleague does.
 settings.register_profile("lvlab", deadline=None, derandomize=True)
 settings.load_profile("lvlab")

@@ -58,7 +58,7 @@ def test_one_row_for_each_training_and_each_step_afterwards(phantom_folder, tmp_
 
 
 def test_measuring_one_variant_anew_replaces_its_rows_only():
-    stored = pd.read_csv(PROJECT / "docs" / "ablation.csv")
+    stored = pd.read_csv(PROJECT / "lvlab" / "teach" / "ablation.csv")
     new = stored[stored.variant == "batches of 16"].assign(dice_mean=0.5)
     table = ablation.merged(stored, new)
     assert table.variant.tolist() == stored.variant.tolist() and table.seed.tolist() == stored.seed.tolist()
@@ -67,7 +67,7 @@ def test_measuring_one_variant_anew_replaces_its_rows_only():
 
 
 def test_the_stored_table_holds_every_variant_with_three_seeds_and_is_drawn_as_bars():
-    table = pd.read_csv(PROJECT / "docs" / "ablation.csv")
+    table = pd.read_csv(PROJECT / "lvlab" / "teach" / "ablation.csv")
     names = [*ablation.VARIANTS, *ablation.AFTERWARDS]
     assert table.groupby("seed").variant.apply(list).tolist() == [names] * 3
     axis = views.ablation_chart(table).axes[0]

@@ -29,7 +29,8 @@ def changes(picture, control, value, trait="value"):
 
 
 def test_slice_browser_redraws_when_a_control_moves(slices, prediction):
-    patient, phase, place, show, opacity, window, centre, picture = viewers.slice_browser(slices, prediction).children
+    *choices, opacity, window, centre, picture, _ = viewers.slice_browser(slices, prediction).children
+    patient, phase, place, show = choices
     for control, value in ((opacity, 0.9), (show, "both"), (patient, patient.options[-1]), (phase, phase.options[-1]),
                            (show, "difference"), (window, 0.5), (centre, 0.3)):
         assert changes(picture, control, value), control.description
@@ -38,8 +39,7 @@ def test_slice_browser_redraws_when_a_control_moves(slices, prediction):
 
 def test_the_cine_player_moves_through_the_beat_and_the_levels():
     cine = lvlab.phantom.stack(*lvlab.phantom.course_patient(0, seed=0), shares=(0, 0.2, 0.4), distance_mm=30)
-    play, box = viewers.cine_player(cine).children
-    level, frame, picture = box.children
+    play, level, frame, picture, _ = viewers.cine_player(cine).children
     assert changes(picture, play, 2) and frame.value == 2
     assert changes(picture, level, level.options[-1])
     assert picture.value == controls.png(views.slice_view(cine, int(cine.table.index[
@@ -47,7 +47,7 @@ def test_the_cine_player_moves_through_the_beat_and_the_levels():
 
 
 def test_slice_browser_keeps_the_level_and_draws_once_when_phase_or_patient_changes(slices):
-    patient, phase, place, *_, picture = viewers.slice_browser(slices).children
+    patient, phase, place, *_, picture, _ = viewers.slice_browser(slices).children
     place.index = 2
     drawn = []
     picture.observe(lambda change: drawn.append(change["new"]), "value")
@@ -69,7 +69,7 @@ def test_window_and_centre_stretch_the_greys_between_them():
 
 
 def test_threshold_explorer_redraws(slices, prediction):
-    row, threshold, picture = viewers.threshold_explorer(slices, prediction * 0.6).children
+    row, threshold, picture, _ = viewers.threshold_explorer(slices, prediction * 0.6).children
     assert changes(picture, threshold, 0.7)
     assert changes(picture, row, 1, "index")
 
@@ -84,7 +84,7 @@ def test_threshold_curves_are_the_metrics_at_each_threshold(slices):
 
 
 def test_feature_map_explorer_walks_along_the_u(slices, network):
-    row, layer, picture = viewers.feature_map_explorer(network, slices).children
+    row, layer, picture, _ = viewers.feature_map_explorer(network, slices).children
     names = [name for name, _ in layer._options_full]
     assert names[:2] == ["down1a", "down1b"] and names[-1] == "probability"
     assert changes(picture, layer, "bottomb")
@@ -110,6 +110,7 @@ def test_monitor_draws_after_each_epoch_of_a_training(slices, network, monkeypat
 
     monkeypatch.setattr("IPython.display.display", lambda picture: None)
     monitor = viewers.TrainingMonitor(slices)
+    assert bytes(monitor.picture.value).startswith(b"\x89PNG"), "a broken picture before the first epoch ends"
     seen = []
     monitor.picture.observe(lambda change: seen.append(bytes(change["new"])), "value")
     compile_model(network, lvlab.LAB, 1)
@@ -183,6 +184,25 @@ def test_buttons_step_through_the_slices_and_round_again(drawer, slices):
     assert drawer.choice.index == len(slices) - 1
     drawer.next.click()
     assert drawer.choice.index == 0
+
+
+def test_an_ellipse_is_drawn_and_scored_without_a_mouse(drawer):
+    for name, value in (("Across", 70), ("Down", 60), ("Width", 30), ("Height", 20)):
+        drawer.ellipse[name].value = value
+    x, y = drawer.trace.get_data()
+    assert (min(x), max(x)) == (55, 85) and len(x) > 40 and round(max(y)) == 70
+    drawer.take.click()
+    assert drawer.scores.area_pixels[0] == pytest.approx(np.pi * 15 * 10, rel=0.05)
+    assert "you" in drawer.reach.alt
+
+
+def test_every_viewer_has_a_name_and_its_picture_an_alt_text_that_follows_it(slices, prediction, network):
+    for viewer in (viewers.slice_browser(slices, prediction), viewers.threshold_explorer(slices, prediction),
+                   viewers.feature_map_explorer(network, slices)):
+        *boxes, _, reach = viewer.children
+        before = reach.alt
+        boxes[0].index = 1
+        assert reach.name and len(before) > 20 and reach.alt != before
 
 
 def test_zoom_shows_half_the_side_round_the_cavity_and_never_leaves_the_image(drawer, slices):

@@ -14,7 +14,7 @@ from lvlab.recipes import LAB, LAB_FROM_PHANTOM
 from lvlab.store import folder
 from lvlab.store.files import PROJECT, output, write_csv
 
-TABLE = PROJECT / "docs" / "ablation.csv"
+TABLE = PROJECT / "lvlab" / "teach" / "ablation.csv"
 SHORT = replace(LAB, epochs=8)  # four ninths of LAB: enough to rank the ingredients
 FINE_TUNED = "from the shipped weights"
 VARIANTS = {
@@ -106,7 +106,7 @@ def merged(old, new):
 
 
 def main():
-    """Measure what each ingredient of LAB is worth; write docs/ablation.csv."""
+    """Measure what each ingredient of LAB is worth; write lvlab/teach/ablation.csv."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--data", type=Path, required=True, help="a course folder")
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))

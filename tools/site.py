@@ -12,12 +12,14 @@ from lvlab.store.files import PROJECT
 from tools.page import SOURCE as PAGE
 from tools.page import build as build_page
 
-PAGES = ("instructors", "measurements", "architecture")
+PAGES = ("glossary", "instructors", "measurements", "architecture")
 
 
 def folded(notebook):
-    """Return the notebook with every solution hidden behind a click."""
+    """Return the notebook with every solution hidden behind a click, and links to pages as the site has them."""
     for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = cell.source.replace("](../docs/", "](../")  # on the site, pages stand beside notebooks/
         if cell.cell_type == "code" and "### BEGIN SOLUTION" in cell.source:
             cell.metadata.setdefault("tags", []).append("hide-input")
             cell.source = re.sub(r"^ *### (BEGIN|END) SOLUTION\n?", "", cell.source, flags=re.M)

@@ -13,6 +13,7 @@ from pathlib import Path
 import nbformat
 
 from lvlab.store.files import PROJECT
+from tools.badges import opens_anywhere
 
 NOTEBOOKS = ("01_explore_data", "02_train_unet", "03_evaluate", "04_from_phantom_to_patient",
              "05_beyond_dice")
@@ -67,7 +68,7 @@ def build(out, course, notebooks=PROJECT / "notebooks"):
         if (notebooks / f"{name}.ipynb").exists():
             notebook = with_points(nbformat.read(notebooks / f"{name}.ipynb", 4))
             nbformat.write(notebook, source / f"{name}.ipynb")
-            nbformat.write(for_students(notebook), out / f"{name}.ipynb")
+            nbformat.write(opens_anywhere(for_students(notebook), name), out / f"{name}.ipynb")
     return out
 
 

@@ -3,7 +3,9 @@
 import json
 import os
 import platform
+import statistics
 import sys
+import time
 from pathlib import Path
 
 from lvlab.backend import BFLOAT16, choose_precision, cpu_features, has_gpu
@@ -12,6 +14,10 @@ from lvlab.store import folder
 from lvlab.store.quiet import quietly
 from lvlab.store.runs import WEIGHTS, versions
 from lvlab.store.shipped import SHIPPED, fingerprint
+
+#: A whole training on the course's six phantom patients: its multiplications and additions in 10^12, and at which share
+#: of the speed of a matrix product it runs (two AVX2 cores, 2026-11; docs/measurements.md has the seconds).
+TRAININGS = {"LAB": (3.9, 0.46), "ASSIGNMENT": (94, 0.95)}
 
 
 def diagnose():
@@ -23,9 +29,34 @@ def diagnose():
               f"cpu features: {' '.join(cpu_features()) or 'unknown'}"
               f"; ONEDNN_MAX_CPU_ISA: {os.environ.get('ONEDNN_MAX_CPU_ISA', 'not set')}",
               f"bfloat16 in hardware: {' '.join(cpu_features(BFLOAT16)) or 'no'}", f"gpu: {gpu}",
-              f"precision chosen: {choose_precision()}", f"keras.json: {_keras_settings()}",
+              f"precision chosen: {choose_precision()}", f"training, estimated: {_training_time()}",
+              f"keras.json: {_keras_settings()}",
               f"kernel python3: {_kernel()}", f"weights: {_weights()}", f"data: {_data()}"]
     return "\n".join(lines)
+
+
+def _training_time():
+    """Estimate from a short matrix product how long the two recipes take here."""
+    try:
+        speed = _product_speed()
+    except Exception as error:  # whatever TensorFlow cannot do here
+        return f"unknown ({type(error).__name__})"
+    minutes = {name: work / share / speed / 60 for name, (work, share) in TRAININGS.items()}
+    said = ", ".join(f"{name} about {max(0.5, round(2 * value) / 2):g} min" for name, value in minutes.items())
+    return f"{said}, on the course's phantoms and if nothing else runs"
+
+
+def _product_speed(side=1024):
+    """Return 10^12 operations a second of a square matrix product in the arithmetic that would be chosen."""
+    import tensorflow as tf
+
+    kind = tf.float32 if choose_precision() == "float32" else tf.bfloat16
+    matrix, seconds = tf.cast(tf.random.uniform((side, side)), kind), []
+    for _ in range(6):
+        start = time.perf_counter()
+        tf.cast(tf.linalg.matmul(matrix, matrix), tf.float32).numpy()
+        seconds.append(time.perf_counter() - start)
+    return 2e-12 * side**3 / statistics.median(seconds[1:])
 
 
 def _keras_settings():

@@ -33,7 +33,12 @@ def output(path):
 
 
 def workplace():
-    """Return where data and runs belong: the project, or the user's own folder lvlab/ where nobody may write there."""
+    """Return where data and runs belong: the project, or the user's own folder lvlab/ where nobody may write there.
+
+    Where lvlab is installed as a package alone, as on Colab, it is the working directory.
+    """
+    if not (PROJECT / "pyproject.toml").is_file():
+        return Path.cwd()
     if os.access(PROJECT, os.W_OK):
         return PROJECT
     home = Path(os.path.expanduser("~"))

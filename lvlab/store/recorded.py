@@ -20,6 +20,7 @@ from lvlab.store.files import output, runs_folder, write_csv
 from lvlab.store.progress import load_arrays, numbered, numbering, save_arrays
 from lvlab.training import Keeper, as_dataset, build, fit
 
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total_fmt} epochs [{elapsed}<{remaining}{postfix}]"
 notes = logging.getLogger(__name__)
 
 
@@ -147,7 +148,7 @@ class Recorder(Keeper):
         done = super().begin(model)
         if self.stored is not None:
             done = self._put_back(model)
-        self.bar = tqdm(total=self.recipe.epochs, initial=done, unit="epoch", desc="Training", disable=self.quiet)
+        self.bar = tqdm(total=self.recipe.epochs, initial=done, desc="Training", disable=self.quiet, bar_format=BAR)
         return done
 
     def _put_back(self, model):
@@ -169,6 +170,9 @@ class Recorder(Keeper):
                               "folder", ["out", "overwrite"]) from error
         return len(self.rows)
 
+    def on_train_batch_end(self, batch, logs=None):
+        self.bar.update(1 / self.params["steps"])  # shown about ten times a second at most
+
     def on_epoch_end(self, epoch, logs=None):
         super().on_epoch_end(epoch, logs)
         optimizer = [np.asarray(variable) for variable in self.model.optimizer.variables]
@@ -177,8 +181,8 @@ class Recorder(Keeper):
             best_loss=np.array(self.best_loss), **numbering("weights", self.model.get_weights()),
             **numbering("best", self.best_weights), **numbering("optimizer", optimizer))
         write_csv(self.path / runs.HISTORY, self.history())
+        self.bar.n = epoch + 1
         self.bar.set_postfix({"val Dice": f"{logs['val_dice']:.3f}"})
-        self.bar.update()
 
     def on_train_end(self, logs=None):
         self.bar.close()

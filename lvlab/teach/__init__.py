@@ -2,4 +2,5 @@
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submodules=["checks", "lesson", "viewers", "views"])
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, submodules=["checks", "describe", "lesson", "quizzes", "viewers", "views"])

@@ -1,4 +1,4 @@
-"""The contour drawer: draw the cavity with the mouse, and be scored against the expert and the network."""
+"""The contour drawer: draw the cavity by mouse or by keyboard, and be scored against the expert and the network."""
 
 from itertools import combinations
 
@@ -11,7 +11,8 @@ from matplotlib.widgets import LassoSelector
 from lvlab import metrics, pictures
 from lvlab.slices import filled
 from lvlab.teach import views
-from lvlab.teach.controls import png, promptly, settle, slice_choice
+from lvlab.teach.controls import WRAPPED, WithinReach, png, promptly, settle, slice_choice
+from lvlab.teach.describe import alt_of
 
 
 class ContourDrawer(ipywidgets.VBox):
@@ -21,17 +22,18 @@ class ContourDrawer(ipywidgets.VBox):
         settle()
         self.slices, self.prediction, self.drawings, self.rows = slices, prediction, {}, []
         self._make_canvas(canvas_of)
-        buttons = self._make_controls()
+        rows = self._make_controls(), self._make_ellipse()
+        self.reach = WithinReach(name="Contour drawer")
         self.clear()
-        layout = {"flex_flow": "row wrap", "align_items": "flex-start"}
-        both = ipywidgets.HBox([self.canvas, self.picture], layout=layout)
-        super().__init__([self.choice, buttons, self.text, both, self.table], layout={"align_items": "flex-start"})
+        both = ipywidgets.HBox([self.canvas, self.picture], layout=WRAPPED)
+        super().__init__([*rows, self.text, both, self.table, self.reach], layout={"align_items": "flex-start"})
+        self.add_class("lvlab-viewer")
 
     def _make_canvas(self, canvas_of):
-        figure = Figure(figsize=(4.2, 4.2))
+        figure = Figure(figsize=(3.0, 3.0))
         self.canvas = canvas_of(figure)
-        axis = figure.add_axes([0, 0, 1, 0.94])
-        axis.set_title("Go round the cavity: press, drag, release", fontsize=10)
+        axis = figure.add_axes([0, 0, 1, 0.92])
+        axis.set_title("Go round the cavity: press, drag, release", fontsize=9)
         axis.axis("off")
         self.image = axis.imshow(self.slices.images[0, ..., 0], cmap="gray", vmin=0, vmax=1)
         self.trace, = axis.plot([], [], color=pictures.DRAWING, linewidth=1.5)
@@ -39,10 +41,11 @@ class ContourDrawer(ipywidgets.VBox):
 
     def _make_controls(self):
         self.choice = slice_choice(self.slices)
-        self.previous = ipywidgets.Button(description="Previous", icon="arrow-left")
-        self.next = ipywidgets.Button(description="Next", icon="arrow-right")
-        self.again = ipywidgets.Button(description="Draw again", icon="pencil")
-        self.zoom = ipywidgets.ToggleButton(description="Zoom", icon="search-plus")
+        self.choice.layout.width = "300px"
+        self.previous, self.next, self.again = (
+            ipywidgets.Button(description=name, icon=icon, layout={"width": "110px"})
+            for name, icon in (("Previous", "arrow-left"), ("Next", "arrow-right"), ("Draw again", "pencil")))
+        self.zoom = ipywidgets.ToggleButton(description="Zoom", icon="search-plus", layout={"width": "90px"})
         self.text, self.table = ipywidgets.HTML(), ipywidgets.HTML()
         self.picture = ipywidgets.Image(format="png")
         self.previous.on_click(lambda _: self._step(-1))
@@ -50,7 +53,30 @@ class ContourDrawer(ipywidgets.VBox):
         self.again.on_click(lambda _: self.clear())
         for control in (self.choice, self.zoom):
             control.observe(lambda _: self.clear(), "value")
-        return ipywidgets.HBox([self.previous, self.next, self.again, self.zoom])
+        return ipywidgets.HBox([self.choice, self.previous, self.next, self.again, self.zoom], layout=WRAPPED)
+
+    def _make_ellipse(self):
+        """Make the way without a mouse: an ellipse, moved and sized by four sliders."""
+        size = self.slices.images.shape[1]
+        self.ellipse = {name: ipywidgets.IntSlider(value, 1, size, description=name, layout={"width": "180px"},
+                                                   style={"description_width": "48px"})
+                        for name, value in (("Across", size // 2), ("Down", size // 2), ("Width", 24), ("Height", 24))}
+        for slider in self.ellipse.values():
+            slider.observe(lambda _: self._trace(self.vertices()), "value")
+        self.take = ipywidgets.Button(description="Take ellipse", icon="check", layout={"width": "110px"})
+        self.take.on_click(lambda _: self.finish(self.vertices()))
+        return ipywidgets.HBox([*self.ellipse.values(), self.take], layout=WRAPPED)
+
+    def vertices(self):
+        """Return the (x, y) vertices of the ellipse that the sliders describe, in pixels."""
+        across, down, width, height = (slider.value for slider in self.ellipse.values())
+        angles = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+        return np.column_stack([across + width / 2 * np.cos(angles), down + height / 2 * np.sin(angles)])
+
+    def _trace(self, vertices):
+        """Show an outline on the canvas, closed."""
+        self.trace.set_data(*np.transpose([*vertices, vertices[0]]))
+        self.canvas.draw_idle()
 
     @property
     def scores(self):
@@ -69,7 +95,8 @@ class ContourDrawer(ipywidgets.VBox):
         self.trace.set_data([], [])
         self.picture.value = b""
         self.picture.layout.visibility = "hidden"
-        self.text.value = "The outline runs along the wall's inner edge; papillary muscles lie inside it."
+        self.text.value = ("The outline runs along the wall's inner edge; papillary muscles lie inside it. "
+                           "Without a mouse: shape an ellipse, then take it.")
         self.canvas.draw_idle()
 
     @promptly()
@@ -80,8 +107,7 @@ class ContourDrawer(ipywidgets.VBox):
         if not mask.any():
             self.text.value = "That was a click, not a contour: press, go round the cavity, and release."
             return
-        self.trace.set_data(*np.transpose([*vertices, vertices[0]]))
-        self.canvas.draw_idle()
+        self._trace(vertices)
         earlier = self.drawings.get(row, [])
         self._note(row, mask, len(earlier) + 1)
         predicted = None if self.prediction is None else self.prediction[row]
@@ -89,7 +115,7 @@ class ContourDrawer(ipywidgets.VBox):
         for axis in figure.axes:
             axis.set(**self.view)
         self.drawings[row] = [*earlier, mask]
-        self.picture.value = png(figure)
+        self.picture.value, self.reach.alt = png(figure), alt_of(figure)
         self.picture.layout.visibility = "visible"
         self.text.value = self._verdict(row)
         self.table.value = self.scores.round(3).to_html(index=False, na_rep="")

@@ -3,6 +3,9 @@
 import logging
 import os
 import sys
+from pathlib import Path
+
+from IPython import get_ipython
 
 from lvlab import phantom
 from lvlab.errors import CourseError
@@ -19,13 +22,18 @@ def open_course(network=False):
     """
     _show_notes()
     _need_a_sound_backend()
+    from lvlab.teach.describe import describe_figures  # needs matplotlib
+
+    describe_figures(get_ipython())
     if network:
+        if "keras" not in sys.modules:
+            logging.getLogger("lvlab").info("Starting TensorFlow: about ten seconds, once in each notebook.")
         with quietly():
             import keras
         if not hasattr(keras, "Model"):
             raise CourseError(f"{keras.__file__}: hides Keras, whose name it has; rename it and restart the kernel")
     folder = course_folder()
-    if workplace() != PROJECT:
+    if workplace() not in (PROJECT, Path.cwd()):
         logging.getLogger("lvlab").info("Nobody may write into this course's folder: data and runs go to %s.",
                                         workplace())
     if folder.name == "phantom" and not folder.exists():

@@ -10,8 +10,10 @@ import pandas as pd
 from lvlab.evaluation import masks_of, threshold_curves
 from lvlab.pictures import OPACITY
 from lvlab.teach import views
-from lvlab.teach.controls import beside, png, promptly, settle, slice_choice, viewer
+from lvlab.teach.controls import beside, settle, slice_choice, viewer
 from lvlab.teach.drawer import ContourDrawer
+
+WATCHED = ["epoch", "loss", "dice", "val_loss", "val_dice"]
 
 
 def slice_browser(slices, prediction=None):
@@ -57,7 +59,7 @@ def slice_browser(slices, prediction=None):
         return None if settling else views.slice_view(slices, place.value, opacity.value, prediction, show.value,
                                                         window.value, centre.value)
 
-    return beside(viewer(draw, [patient, phase, place, show, opacity, window, centre]))
+    return beside(viewer(draw, [patient, phase, place, show, opacity, window, centre], "Slice browser"))
 
 
 def cine_player(slices, interval_ms=80):
@@ -77,7 +79,7 @@ def cine_player(slices, interval_ms=80):
     def draw():
         return views.slice_view(slices, rows[level.value][frame.value % len(rows[level.value])])
 
-    return ipywidgets.VBox([play, viewer(draw, [level, frame])])
+    return beside(viewer(draw, [level, frame], "Cine player", [play]))
 
 
 def threshold_explorer(slices, probability):
@@ -96,7 +98,7 @@ def threshold_explorer(slices, probability):
     def draw():
         return views.threshold_view(slices, probability, row.value, threshold.value, curves(row.value))
 
-    return viewer(draw, [row, threshold])
+    return viewer(draw, [row, threshold], "Threshold explorer")
 
 
 def feature_map_explorer(run, slices):
@@ -116,14 +118,14 @@ def feature_map_explorer(run, slices):
     def draw():
         return views.feature_maps(run, slices, row.value, layer.value, features=features(row.value))
 
-    return viewer(draw, [row, layer])
+    return viewer(draw, [row, layer], "Feature map explorer")
 
 
 def TrainingMonitor(validation, row=None):
     """Return a Keras callback that shows a training as it goes: `train(..., callbacks=[monitor])`.
 
     validation : the SliceSet to watch; row : the slice to show, by default that with the median cavity
-    Its `picture` is an ipywidgets.Image, drawn anew after each epoch by `views.training_progress`.
+    Its `picture` is an ipywidgets.Image in a box, drawn anew after each epoch by `views.training_progress`.
     """
     import keras
     from IPython.display import display as show
@@ -131,22 +133,26 @@ def TrainingMonitor(validation, row=None):
     if row is None:
         row = int(np.argsort(validation.masks.sum((1, 2, 3)), kind="stable")[len(validation) // 2])
     image, truth = validation.images[row], validation.masks[row]
-    picture, history = ipywidgets.Image(format="png"), []
+    history = []
 
-    @promptly()
-    def after_epoch(epoch, logs):
-        history.append({"epoch": epoch + 1, **logs})
-        predicted = masks_of(monitor.model.predict_on_batch(image[None]))[0]
-        picture.value = png(views.training_progress(pd.DataFrame(history), image, truth, predicted))
+    def progress():
+        predicted = masks_of(monitor.model.predict_on_batch(image[None]))[0] if history else None
+        return views.training_progress(pd.DataFrame(history, columns=WATCHED), image, truth, predicted)
 
     def before_training(logs):
         settle()
         history.clear()
+        box.redraw()
         monitor.model.predict_on_batch(image[None])
-        show(picture)
+        show(box)
 
+    def after_epoch(epoch, logs):
+        history.append({"epoch": epoch + 1, **logs})
+        box.redraw()
+
+    box = viewer(progress, [], "Training monitor")
     monitor = keras.callbacks.LambdaCallback(on_train_begin=before_training, on_epoch_end=after_epoch)
-    monitor.picture = picture
+    monitor.picture, _ = box.children
     return monitor
 
 

@@ -1,5 +1,7 @@
 """Pictures that explain: the plain functions behind the lessons and the viewers. Each returns a matplotlib Figure."""
 
+from pathlib import Path
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import MaxNLocator
@@ -23,6 +25,9 @@ from lvlab.pictures import (
     overlay,
     tidy,
 )
+from lvlab.teach.describe import words
+
+ABLATION = Path(__file__).with_name("ablation.csv")  # written by `make ablation`; docs/measurements.md explains it
 
 
 def ablation_chart(table):
@@ -44,7 +49,9 @@ def histograms(before, after):
         axis.hist(np.ravel(values), bins=60, color=TRUTH)
         axis.set_yscale("log")
         tidy(axis, label, "Pixels")
-    return figure
+    file, normalised = (f"{np.min(values):.0f} to {np.max(values):.0f}" for values in (before, after))
+    return words(figure, f"Two histograms of one image. Left its grey values in the file, {file}; right the "
+                 f"normalised ones, {normalised}, where what was clipped makes a tall bar at each end.")
 
 
 def class_balance(slices):
@@ -83,14 +90,20 @@ def similarity(slices):
     """Draw how alike the images are: the correlation of every slice with every other, patients boxed."""
     slices = slices.subset(slices.table.patient.argsort(kind="stable"))
     figure, axis = new_figure(1, 1, 4, width=4.8)
-    picture = axis.imshow(np.corrcoef(slices.images.reshape(len(slices), -1)), cmap="magma", vmin=0, vmax=1)
+    alike = np.corrcoef(slices.images.reshape(len(slices), -1))
+    picture = axis.imshow(alike, cmap="magma", vmin=0, vmax=1)
     for patient in slices.patients():
         rows = np.flatnonzero(slices.table.patient == patient)
         axis.add_patch(plt.Rectangle((rows[0] - 0.5, rows[0] - 0.5), len(rows), len(rows), fill=False,
                                      edgecolor=TRUTH, linewidth=1.5))
     axis.set(xlabel="Slice", ylabel="Slice")
     figure.colorbar(picture, label="Correlation of the grey values", shrink=0.85)
-    return figure
+    patient = slices.table.patient.to_numpy()
+    same = patient[:, None] == patient
+    inside, outside = (alike[which].mean() if which.any() else np.nan for which in (same, ~same))
+    return words(figure, f"A square of {len(slices)} × {len(slices)} correlations, one for each pair of slices, with "
+                 f"a box round each of {len(slices.patients())} patients. Their mean is {inside:.2f} inside of the "
+                 f"boxes and {outside:.2f} outside.")
 
 
 def draw_unet(filters=(32, 64, 128, 256, 512), size=128):
@@ -124,7 +137,11 @@ def draw_unet(filters=(32, 64, 128, 256, 512), size=128):
     axis.text(last / 2, 0.1, "skip connections: concatenate", ha="center", va="center", fontsize=9, color="0.3")
     axis.set(xlim=(-1.15, last + 1.15), ylim=(-depth + 0.3, 0.8))
     axis.axis("off")
-    return figure
+    least = size // 2 ** (depth - 1)
+    return words(figure, f"The U-Net as a U. On the left, boxes go down: {', '.join(map(str, filters))} maps, from "
+                 f"{size} × {size} pixels to {least} × {least}. On the right they come up again, to one probability "
+                 "for each pixel. Grey arrows lead straight across, from each level on the left to the same on the "
+                 "right: the skip connections.")
 
 
 def _ends_of_unet(axis, last, half):
@@ -265,7 +282,7 @@ def uncertainty(slices, probability, row, low=0.1, high=0.9):
 def training_progress(history, image, truth, prediction):
     """Draw where a training stands: loss and Dice up to now, and the prediction of one slice.
 
-    history : DataFrame with epoch, loss, val_loss, dice, val_dice, a row per finished epoch
+    history : DataFrame with epoch, loss, val_loss, dice, val_dice, a row per finished epoch; there may be none yet
     """
     figure, axes = _live_figure(3, 3.0, left=0.09, bottom=0.17, wspace=0.36)
     for axis, name, label in ((axes[0], "loss", "Loss"), (axes[1], "dice", "Dice")):
@@ -275,9 +292,11 @@ def training_progress(history, image, truth, prediction):
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].legend(frameon=False)
     axes[1].set_ylim(0, 1)
-    draw_slice(axes[2], overlay(image, prediction, PREDICTION),
-           f"Epoch {history.epoch.iloc[-1]:.0f}: Dice {metrics.dice(truth, prediction):.2f} on this slice",
-           truth=truth, prediction=prediction)
+    if history.empty:
+        draw_slice(axes[2], image, "The first epoch has not ended yet", truth)
+        return figure
+    title = f"Epoch {history.epoch.iloc[-1]:.0f}: Dice {metrics.dice(truth, prediction):.2f} on this slice"
+    draw_slice(axes[2], overlay(image, prediction, PREDICTION), title, truth, prediction)
     return figure
 
 
@@ -317,7 +336,7 @@ def contour_comparison(image, truth, prediction, drawing, earlier=()):
 
     prediction : a mask, or None; drawing : a mask; earlier : masks that the same person drew before
     """
-    figure, axes = _live_figure(2, 3.7, bottom=0.09)
+    figure, axes = _live_figure(2, 3.2, bottom=0.1)
     axes[0].imshow(np.squeeze(image), cmap="gray", vmin=0, vmax=1)
     masks = [*((mask, DRAWING) for mask in (*earlier, drawing)), (truth, TRUTH), (prediction, PREDICTION)]
     for mask, colour in masks:

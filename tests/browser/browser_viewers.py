@@ -94,16 +94,17 @@ def notebook(folder, lab, browser):
 
     @contextmanager
     def open_and_run(name, source):
-        cell = nbformat.v4.new_code_cell(SET_UP + source)
+        cells = [nbformat.v4.new_markdown_cell("# Before"), nbformat.v4.new_code_cell(SET_UP + source),
+                 nbformat.v4.new_markdown_cell("# After")]
         kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-        nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=kernel), folder / f"{name}.ipynb")
-        page = browser.new_page(viewport={"width": 1000, "height": 1200})
+        nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / f"{name}.ipynb")
+        page = browser.new_page(viewport={"width": 1280, "height": 720})
         page.set_default_timeout(PATIENCE_S * 1000)
         try:
             page.goto(lab(name))
-            page.locator(".jp-Notebook .cm-content").first.click()
+            page.locator(".jp-CodeCell .cm-content").first.click()
             page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
-            prompt = page.locator(".jp-InputArea-prompt").first
+            prompt = page.locator(".jp-CodeCell .jp-InputArea-prompt").first
             while prompt.inner_text() == "[ ]:":  # the shortcut is lost while JupyterLab is still setting up
                 page.keyboard.press("Control+Enter")
                 page.wait_for_timeout(1000)
@@ -155,6 +156,63 @@ def press(control, key, times=1):
         control.press(key)
 
 
+def active_cell(page):
+    return page.locator(".jp-Notebook-cell").evaluate_all(
+        "cells => cells.findIndex(cell => cell.classList.contains('jp-mod-active'))")
+
+
+def within_reach(page, name):
+    """Assert that a viewer is seen whole, says what it is, and that no control or picture of it is nameless."""
+    viewer = page.locator(".lvlab-viewer[role=group]")
+    viewer.wait_for()
+    assert viewer.get_attribute("aria-label") == name
+    seen, box = page.locator(".jp-NotebookPanel .jp-WindowedPanel-outer").bounding_box(), viewer.bounding_box()
+    inside = viewer.evaluate("""box => [...box.querySelectorAll("*")].map(part => part.getBoundingClientRect())
+        .filter(part => part.width && part.height).reduce((all, part) => [Math.max(all[0], part.right),
+        Math.max(all[1], part.bottom)], [0, 0])""")
+    assert inside[0] <= seen["x"] + seen["width"], f"{name}: wider than what is seen"
+    assert inside[1] - box["y"] <= seen["height"], f"{name}: higher than what is seen at 1280 × 720"
+    for handle in viewer.locator(".noUi-handle").all():
+        assert handle.get_attribute("aria-label")
+    for picture in viewer.locator("img.widget-image:visible").all():
+        assert len(picture.get_attribute("alt")) > 20
+
+
+def test_keys_pressed_in_a_viewer_move_it_and_not_the_notebook(notebook):
+    with notebook("keyboard", "lvlab.viewers.slice_browser(slices, prediction)") as page:
+        picture = picture_of(page)
+        within_reach(page, "Slice browser")
+        patient = page.get_by_label("Patient")
+        patient.focus()
+        cell, cells = active_cell(page), page.locator(".jp-Notebook-cell").count()
+        assert cell == 1
+        for key in ("ArrowDown", "ArrowUp", "d", "d"):
+            patient.press(key)
+        for label in ("Level", "Opacity"):
+            changes(picture, lambda label=label: press(slider(page, label), "ArrowUp", 2), f"{label} ArrowUp")
+        changes(picture, lambda: press(page.get_by_role("button", name="both", exact=True), "Space"), "Space on both")
+        assert page.get_by_role("button", name="both", exact=True).get_attribute("aria-pressed") == "true"
+        for _ in range(40):
+            page.keyboard.press("Tab")
+            if page.evaluate("!document.activeElement.closest('.lvlab-viewer')"):
+                break
+        assert page.evaluate("!document.activeElement.closest('.lvlab-viewer')"), "Tab does not lead out of the viewer"
+        patient.focus()
+        patient.press("Escape")
+        assert page.evaluate("document.activeElement.classList.contains('jp-Cell')")
+        assert active_cell(page) == cell and page.locator(".jp-Notebook-cell").count() == cells
+
+
+def test_cine_player_moves_by_keyboard(notebook):
+    code = "heart = lvlab.phantom.course_patient(1, seed=0)\n"
+    code += "cine = lvlab.phantom.stack(*heart, shares=np.arange(4) / 4, distance_mm=40)\n"
+    with notebook("cine_player", code + "lvlab.viewers.cine_player(cine)") as page:
+        picture = picture_of(page)
+        within_reach(page, "Cine player")
+        changes(picture, lambda: press(slider(page, "Frame"), "ArrowRight"), "Frame ArrowRight")
+        changes(picture, lambda: press(page.get_by_role("button", name="Play").first, "Enter"), "Enter on Play")
+
+
 def test_slice_browser_follows_the_keyboard_and_the_mouse(notebook):
     with notebook("slice_browser", "lvlab.viewers.slice_browser(slices, prediction)") as page:
         picture = picture_of(page)
@@ -170,6 +228,7 @@ def test_threshold_explorer_moves_mask_marker_and_metrics(notebook):
     code = "probability = np.clip(0.7 * prediction + 0.3 * slices.images * slices.images.mean(0), 0, 1)\n"
     with notebook("threshold_explorer", code + "lvlab.viewers.threshold_explorer(slices, probability)") as page:
         picture = picture_of(page)
+        within_reach(page, "Threshold explorer")
         changes(picture, lambda: press(slider(page, "Threshold"), "ArrowRight", 15), "Threshold ArrowRight")
         _wait_for(lambda: page.locator(".widget-readout").inner_text() == "0.65", "the readout 0.65")
         changes(picture, lambda: page.get_by_label("Slice").select_option(index=3), "another slice")
@@ -179,6 +238,7 @@ def test_feature_map_explorer_walks_along_the_u(notebook):
     code = "lvlab.viewers.feature_map_explorer(lvlab.shipped_run(), slices)"
     with notebook("feature_map_explorer", code) as page:
         picture = picture_of(page)
+        within_reach(page, "Feature map explorer")
         for layer in ("down1b", "pool1", "down2a", "down2b"):
             changes(picture, lambda: press(slider(page, "Layer"), "ArrowRight"), layer)
             assert page.locator(".widget-readout").inner_text() == layer
@@ -194,6 +254,7 @@ print("finished")
 """
     with notebook("training_monitor", code) as page:
         picture, seen = picture_of(page), []
+        within_reach(page, "Training monitor")
 
         def finished():
             seen.append(picture.screenshot())
@@ -208,6 +269,7 @@ def test_contour_drawn_with_the_mouse_is_scored(notebook, slices):
         canvas = page.locator(".jupyter-matplotlib-canvas-div").first
         canvas.wait_for()
         draw_round(page, canvas, slices.masks[0])
+        within_reach(page, "Contour drawer")
         first = text_like(page, r"Dice (0\.\d+|1\.0+) with the expert; (0\.\d+) with the network")
         assert float(first[1]) > 0.85 and abs(float(first[2]) - float(first[1])) > 0.01
         page.screenshot(path=SCREENSHOTS / "contour_drawer_first.png")
@@ -226,14 +288,18 @@ def test_contour_drawn_with_the_mouse_is_scored(notebook, slices):
         assert float(third[1]) > 0.9
         page.screenshot(path=SCREENSHOTS / "contour_drawer_zoomed.png")
         assert page.get_by_label("Slice").evaluate("choice => choice.selectedIndex") == 1
+        press(slider(page, "Width"), "ArrowRight", 3)
+        press(page.get_by_role("button", name="Take ellipse"), "Enter")
+        _wait_for(lambda: page.locator(".jp-OutputArea tbody tr").count() == 4, "the ellipse's row of the table")
+        page.screenshot(path=SCREENSHOTS / "contour_drawer_ellipse.png")
 
 
 def draw_round(page, canvas, mask, shift=0, view=None):
     """Go round a mask with the mouse, `shift` pixels off; view: (left, top, side) of what the canvas shows."""
     canvas.scroll_into_view_if_needed()
     box, (first_column, first_row, size) = canvas.bounding_box(), view or (0, 0, mask.shape[0])
-    side = 0.94 * box["height"]
-    left, top = box["x"] + (box["width"] - side) / 2, box["y"] + 0.06 * box["height"]
+    side = 0.92 * box["height"]
+    left, top = box["x"] + (box["width"] - side) / 2, box["y"] + 0.08 * box["height"]
     places = [(left + (x - first_column + shift + 0.5) / size * side, top + (y - first_row + 0.5) / size * side)
               for y, x in find_contours(mask[..., 0], 0.5)[0][::3]]
     page.mouse.move(*places[0])

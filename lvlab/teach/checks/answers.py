@@ -6,6 +6,8 @@ from textwrap import wrap
 
 import numpy as np
 
+from lvlab.teach.checks import tally
+
 NO_ANSWER = "no answer", "one", "replace YOUR CODE HERE and the line under it, run that cell, then this one."
 LAST_HINT = "open the hints above, one after the other."
 
@@ -38,6 +40,7 @@ def exercise(check):
             steps = check(answer, *rest)
             right, praise = next(steps)
             if right:
+                tally.keep(number, True)
                 return print(f"Exercise {number}: right. {praise}")
             have, expected = next(steps)
             hint = next((text for fits, text in steps if fits), LAST_HINT)
@@ -45,6 +48,7 @@ def exercise(check):
             have, expected, hint = form.args
         except (AttributeError, TypeError, ValueError, LookupError) as error:
             have, expected, hint = f"a {type(answer).__name__}", f"another form ({error})", LAST_HINT
+        tally.keep(number, False)
         raise NotYet(f"Exercise {number}: not yet. You have {have}, expected {expected}. Hint: {hint}")
 
     return checked
