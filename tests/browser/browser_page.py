@@ -17,7 +17,14 @@ import time
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless, SecondaryCaptureImageStorage
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+    SecondaryCaptureImageStorage,
+)
 from scipy import ndimage
 
 from lvlab import metrics
@@ -32,6 +39,8 @@ from tools import page as building
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="neither chromium nor google-chrome is installed")
 SECRETS = {"PatientName": "Secret^Name", "PatientID": "SECRET-ID", "PatientBirthDate": "19770707",
            "StudyDate": "20250101"}
+SYNTAXES = {"implicit": ImplicitVRLittleEndian, "big endian": ExplicitVRBigEndian,
+            "deflated": DeflatedExplicitVRLittleEndian}
 RESAMPLED = ("small pixels", "large pixels", "oblong pixels")
 
 
@@ -287,10 +296,7 @@ def kinds():
         return dataset(np.ascontiguousarray(pixels), **{**usual, **tags})
 
     many = of(beats[0], NumberOfFrames=3, PixelData=beats.tobytes())
-    implicit, big = of(plain), of(plain)
-    implicit.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
-    big.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
-    big.PixelData = plain.astype(">u2").tobytes()
+    big = of(plain, PixelData=plain.astype(">u2").tobytes())
     return {
         "sixteen bits": of(plain), "eight bits": of(eight), "signed": of(signed),
         "twelve bits": of(plain | 0xF000, BitsStored=12, HighBit=11),
@@ -308,8 +314,10 @@ def kinds():
         "oblong pixels": of(ndimage.zoom(plain, (1, 1.5), order=1), PixelSpacing=[1.5, 1.0]),
         "without spacing": of(plain, PixelSpacing=None),
         "enhanced": of(ndimage.zoom(plain, 2, order=1), **enhanced()),
+        "localiser": of(plain, ImageType=["DERIVED", "SECONDARY", "LOCALIZER"]),
         "colour": of(np.repeat(eight[..., None], 3, 2), SOPClassUID=SecondaryCaptureImageStorage),
-        "many frames": many, "implicit": implicit, "big endian": big, "blank": of(np.full_like(plain, 7)),
+        "many frames": many, "implicit": of(plain), "big endian": big, "deflated": of(plain), "bare": of(plain),
+        "blank": of(np.full_like(plain, 7)),
     }
 
 
@@ -320,8 +328,10 @@ def files(tmp_path_factory):
     paths = {}
     for name, data in kinds().items():
         paths[name] = folder / f"{name}.dcm"
-        little = name != "big endian"
-        data.save_as(paths[name], enforce_file_format=True, little_endian=little, implicit_vr=name == "implicit")
+        data.file_meta.TransferSyntaxUID = SYNTAXES.get(name, ExplicitVRLittleEndian)
+        data.save_as(paths[name], enforce_file_format=True)
+    bare = paths["bare"].read_bytes()
+    paths["bare"].write_bytes(bare[bare.index(b"\x08\0\x16\0UI"):])  # no preamble, no group 2
     oblong = paths["oblong pixels"]
     oblong.write_bytes(oblong.read_bytes().replace(b"1.5\\1.0", b"1,5\\1,0"))  # as some scanners write it
     paths["packed"] = folder / "packed.dcm.gz"
@@ -371,8 +381,8 @@ def test_own_files_give_the_masks_of_lvlab_segment(page, files, masks, tmp_path)
 
 def test_what_is_unusual_about_a_file_is_said(page, files):
     for name, words in {"small pixels": "0.75 × 0.75 mm: resampled", "without spacing": "no pixel spacing",
-                        "too small": "A side is under 128", "blank": "no contrast", "colour": "screenshot",
-                        "enhanced": "0.75 × 0.75 mm: resampled"}.items():
+                        "too small": "A side is under 128", "blank": "no contrast", "colour": "“screenshot”",
+                        "localiser": "“localiser”", "enhanced": "0.75 × 0.75 mm: resampled"}.items():
         page.set_input_files("#file", files[name])
         page.locator("#notes", has_text=words).wait_for()
     page.set_input_files("#file", files["without spacing"])
