@@ -397,10 +397,15 @@ def test_what_cannot_be_read_is_told_in_one_line_and_the_picture_stays(page, fil
     (tmp_path / "cut.dcm").write_bytes(files["sixteen bits"].read_bytes()[:20_000])
     report = dataset(heart(), SOPClassUID="1.2.840.10008.5.1.4.1.1.88.11", Modality="SR")
     report.save_as(tmp_path / "report.dcm", enforce_file_format=True)
+    slope = dataset(heart(), RescaleSlope="0", RescaleIntercept="0")
+    slope.save_as(tmp_path / "slope.dcm", enforce_file_format=True)
+    tomogram = dataset(heart(), SOPClassUID="1.2.840.10008.5.1.4.1.1.2", Modality="CT")
+    tomogram.save_as(tmp_path / "ct.dcm", enforce_file_format=True)
     page.set_input_files("#file", files["sixteen bits"])
     page.locator("#caption", has_text="sixteen bits").wait_for()
     for name, words in {"rle.dcm": "compressed (RLE)", "letter.pdf": "not a DICOM file", "cut.dcm": "export it again",
-                        "report.dcm": "holds no image"}.items():
+                        "report.dcm": "holds no image", "slope.dcm": "its rescale slope is 0",
+                        "ct.dcm": "is no MR image but CT"}.items():
         page.set_input_files("#file", tmp_path / name)
         page.locator("#own-status", has_text=words).wait_for()
         assert page.inner_text("#own-status").startswith(f"{name}: ") and "sixteen bits" in page.inner_text("#caption")

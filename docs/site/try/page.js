@@ -87,7 +87,7 @@ function setUpControls({ phantom, network: known }) {
   for (const id of ["threshold", "show-network", "show-truth", "show-errors"]) $(id).addEventListener("input", render);
   $("play").addEventListener("click", () => (state.playing ? pause() : play()));
   $("draw").addEventListener("click", () => draw($("draw").getAttribute("aria-pressed") === "false"));
-  $("clear").addEventListener("click", () => { state.drawings.delete(view().key); render(); });
+  $("clear").addEventListener("click", () => { state.drawings.delete(place().key); render(); });
   $("canvas").addEventListener("keydown", onKey);
   $("file").addEventListener("change", () => openFile($("file").files));
   $("back").addEventListener("click", leaveFile);
@@ -111,14 +111,18 @@ function setUpDrop() {
 const frames = () => (state.file ? state.file.count : state.about.phantom.frames);
 const frame = () => (state.file ? state.fileFrame : state.frame);
 
-/** Return what is on show, or would be `ahead` frames later. */
-function view(ahead = 0) {
-  const number = (frame() + ahead) % frames();
-  const key = state.file ? `${state.file.key} ${number}` : `phantom ${state.level} ${number}`;
+/** Return which slice is on show, or would be `ahead` frames later. */
+function place(ahead = 0) {
+  const { file, level } = state, number = (frame() + ahead) % frames();
+  return { file, level, number, key: file ? `${file.key} ${number}` : `phantom ${level} ${number}` };
+}
+
+/** Return the slice at a place, as views.js makes it; the last ones are kept. */
+function view({ file, level, number, key } = place()) {
   if (!state.views.has(key)) {
     if (state.views.size >= MOST_VIEWS) state.views.delete(state.views.keys().next().value);
-    state.views.set(key, state.file ? fileView(state.file, number)
-      : phantomView(state.levels[state.level], state.level, number, state.about.phantom));
+    const made = file ? fileView(file, number) : phantomView(state.levels[level], number, state.about.phantom);
+    state.views.set(key, { key, ...made });
   }
   return state.views.get(key);
 }
@@ -126,13 +130,14 @@ function view(ahead = 0) {
 function move(level, number) {
   if (level !== null && state.levels[level]) state.level = level;
   if (number !== null) state[state.file ? "fileFrame" : "frame"] = (number + frames()) % frames();
+  if (stage.trace.length) stage.setTrace([]);
   render();
 }
 
 function play() {
   const beatMs = state.file ? 1000 : state.about.phantom.cycle_ms;
   const step = () => {
-    if (network.known.has(view(1).key)) move(null, frame() + 1); // wait for an outline rather than show none
+    if (network.known.has(place(1).key)) move(null, frame() + 1); // wait for an outline rather than show none
   };
   state.playing = setInterval(step, Math.max(40, beatMs / frames()));
   render();
@@ -155,7 +160,7 @@ function draw(on) {
 }
 
 function keepDrawing(corners) {
-  state.drawings.set(view().key, corners);
+  state.drawings.set(place().key, corners);
   draw(false);
   render();
 }
@@ -193,9 +198,8 @@ function masksOf(shown) {
 
 function render() {
   const shown = view(), masks = masksOf(shown);
-  const ahead = Array.from({ length: Math.min(frames(), 32) }, (_, step) => step);
-  network.want(ahead.filter((step) => !network.known.has(keyAhead(step))).map((step) =>
-    [keyAhead(step), () => view(step).image]));
+  const ahead = Array.from({ length: Math.min(frames(), 32) }, (_, step) => place(step));
+  network.want(ahead.map((each) => [each.key, () => view(each).image]));
   const wanted = (kind) => (kind === "drawing" || $(`show-${kind}`).checked ? masks[kind] : undefined);
   const [judged, reference] = comparison(masks), coloured = $("show-errors").checked && judged;
   stage.show({ ...shown, masks: { truth: wanted("truth"), network: wanted("network"), drawing: wanted("drawing") },
@@ -207,12 +211,6 @@ function render() {
 /** Return which mask is coloured, and against which: one's own outline where there is one. */
 function comparison(masks) {
   return [ROWS[1], ROWS[0], ROWS[2]].find(([one, other]) => masks[one] && masks[other]) ?? [];
-}
-
-/** Return the key of the frame that comes so many frames later, without making its view. */
-function keyAhead(step) {
-  const number = (frame() + step) % frames();
-  return state.file ? `${state.file.key} ${number}` : `phantom ${state.level} ${number}`;
 }
 
 function describe(shown, masks) {
@@ -286,14 +284,15 @@ async function openFile(chosen) {
   complain("");
   try {
     const read = await readDicom(new Uint8Array(await file.arrayBuffer()));
+    const opened = { ...read, name: file.name, key: `file ${++state.files}` };
+    const { notes } = fileView(opened, 0); // refused here, before anything on show changes
     pause();
     for (const each of [network.known, state.drawings]) forgetFiles(each);
-    const opened = { ...read, name: file.name, key: `file ${++state.files}` };
-    const first = fileView(opened, 0);
-    Object.assign(state, { file: opened, fileFrame: 0, views: new Map([[first.key, first]]) });
+    Object.assign(state, { file: opened, fileFrame: 0 });
+    state.views.clear();
     $("frame").max = read.count - 1;
     showNotes([...(others.length ? [`${others.length + 1} files came; this page shows one at a time, the first.`] : []),
-      ...first.notes]);
+      ...notes]);
     render();
     $("stage").scrollIntoView({ block: "nearest" });
   } catch (error) {

@@ -8,6 +8,7 @@ const BIG_ENDIAN = "1.2.840.10008.1.2.2";
 const COMPRESSED = [[/^1\.2\.840\.10008\.1\.2\.5$/, "RLE"], [/^1\.2\.840\.10008\.1\.2\.4\.(5|6|70)/, "JPEG"],
   [/^1\.2\.840\.10008\.1\.2\.4\.8/, "JPEG-LS"], [/^1\.2\.840\.10008\.1\.2\.4\.9[0-3]/, "JPEG 2000"],
   [/^1\.2\.840\.10008\.1\.2\.4\.10/, "a film (MPEG)"], [/^1\.2\.840\.10008\.1\.2\.4\.20/, "High-Throughput JPEG 2000"]];
+const KINDS = ["MR", "screenshot", "localiser"]; // of which lvlab segment writes masks
 const ROOT = "1.2.840.10008.5.1.4.1.1.";
 const MR_CLASSES = ["4", "4.1", "4.3", "4.4"].map((number) => ROOT + number);
 const SCREENSHOT = /^1\.2\.840\.10008\.5\.1\.4\.1\.1\.7(\.|$)/;
@@ -29,6 +30,7 @@ export async function readDicom(bytes) {
   const dataset = await elements(await unzipped(bytes));
   const kind = kindOf(dataset);
   if (!kind) throw new ReadingError("holds no image (but a report, a segmentation or a plan); choose the image itself");
+  if (!KINDS.includes(kind)) throw new ReadingError(`is no MR image but ${kind}; choose a slice of cardiac MR`);
   const image = header(dataset);
   const stored = storedFrames(dataset, image);
   return { kind, count: image.count, frame: (number) =>

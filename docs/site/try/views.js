@@ -1,13 +1,13 @@
 // What can be on show: a moment of a phantom's slice, or a frame of a visitor's file. Both are the same to the page:
-// {key, rows, cols, grey, aspect, spacingMm, image (for the network), toFrame(mask), truth, looked, notes}.
+// {rows, cols, grey, aspect, spacingMm, image (for the network), toFrame(mask), truth, looked, notes}.
 import { SIZE, atWorkingScale, centreCrop, greyRange, isBlank, maskAt, normalise, plane, uncrop } from "./slices.js";
 
 /** A level's bytes: of each frame SIZE² grey values, then of each frame SIZE² bits of truth. */
-export function phantomView(bytes, level, frame, { frames, spacing_mm: spacingMm }) {
+export function phantomView(bytes, frame, { frames, spacing_mm: spacingMm }) {
   const size = SIZE ** 2, bits = bytes.subarray(frames * size + (frame * size) / 8);
   const image = Float32Array.from(bytes.subarray(frame * size, (frame + 1) * size), (value) => value / 255);
   const truth = plane(SIZE, SIZE, image.map((_, at) => (bits[at >> 3] >> (7 - (at & 7))) & 1));
-  return { key: `phantom ${level} ${frame}`, rows: SIZE, cols: SIZE, grey: image, aspect: 1, spacingMm, image, truth,
+  return { rows: SIZE, cols: SIZE, grey: image, aspect: 1, spacingMm, image, truth,
     toFrame: (mask) => plane(SIZE, SIZE, mask), looked: null, notes: [] };
 }
 
@@ -18,7 +18,7 @@ export function fileView(file, number) {
   const range = greyRange(crop.pixels), blank = isBlank(crop.pixels);
   const [down, across] = [rows / working.rows, cols / working.cols];
   const known = spacingMm.every((each) => each > 0);
-  return { key: `${file.key} ${number}`, rows, cols, grey: normalise(frame.pixels, range), spacingMm, truth: null,
+  return { rows, cols, grey: normalise(frame.pixels, range), spacingMm, truth: null,
     aspect: (cols * (known ? spacingMm[1] : 1)) / (rows * (known ? spacingMm[0] : 1)),
     image: blank ? new Float32Array(SIZE ** 2) : normalise(crop.pixels, range),
     toFrame: (mask) => maskAt(uncrop(mask, top, left, working.rows, working.cols), rows, cols),
