@@ -223,7 +223,7 @@ def test_what_has_changed_or_is_missing_is_made_anew_and_nothing_else(whole, tmp
 
 
 def test_few_images_are_in_memory_at_once(tmp_path, monkeypatch):
-    """A thousand slices pass; those that wait for the network are a few batches."""
+    """Four hundred slices pass; those that wait for the network are a few batches."""
     alive, most = [0], []
 
     class Counted(stream.Item):
@@ -239,8 +239,8 @@ def test_few_images_are_in_memory_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(stream, "decode", decode)
     monkeypatch.setattr(stream, "write_mask", lambda path, mask: None)
     task = stream.Task(BRIGHT, "", tmp_path, tmp_path)
-    sources = [stream.Source(str(tmp_path / f"{number}.dcm"), f"{number}.png") for number in range(1000)]
-    assert sum(1 for _ in stream.rows(task, sources)) == 1000
+    sources = [stream.Source(str(tmp_path / f"{number}.dcm"), f"{number}.png") for number in range(400)]
+    assert sum(1 for _ in stream.rows(task, sources)) == 400
     assert max(most) <= stream.AHEAD + 2 * evaluation.BATCH + 1
 
 

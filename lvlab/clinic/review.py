@@ -54,7 +54,8 @@ def implausible_stacks(facts):
     for _, stack in facts[facts.patient != ""].groupby(["patient", "phase"], sort=False):
         if stack.place.notna().all() and stack.place.is_unique:
             _along_the_stack(stack.sort_values("place"), flags)
-    for _, pair in facts[(facts.patient != "") & facts.place.notna()].groupby(["patient", "place"], sort=False):
+    phased = facts[(facts.patient != "") & facts.place.notna() & facts.phase.isin(["ED", "ES"])]
+    for _, pair in phased.groupby(["patient", "place"], sort=False):
         by_phase = pair.drop_duplicates("phase").set_index("phase")
         if {"ED", "ES"} <= set(by_phase.index) and by_phase.area["ES"] > GROWS * by_phase.area["ED"] > 0:
             flags[by_phase.row["ES"]].append("larger at end-systole than at end-diastole")
