@@ -371,8 +371,8 @@ lvlab.pictures.show_patient(training, patient)
 # ES, and because the outflow tract joins the cavity there (in this patient, if the first slice lies high enough).
 
 # %% [markdown]
-# Between the two moments lies a whole beat. This is a phantom at twenty moments and a few levels: run the cell, choose
-# a level, press play.
+# Between the two moments lies a whole beat. This is a phantom at twenty moments and a few levels: run the cell (drawing
+# them takes some seconds), choose a level, press play.
 
 # %% tags=["nbval-ignore-output"]
 moments = np.arange(20) / 20

@@ -15,6 +15,7 @@ from lvlab.teach.describe import alt_of
 
 WRAPPED = {"flex_flow": "row wrap", "align_items": "flex-start"}
 WITHIN_REACH = """
+const NAMES = { play: "Play", pause: "Pause", stop: "Stop", retweet: "Repeat" };
 function render({ model, el }) {
   el.style.display = "none";
   let watcher, tries = 0;
@@ -30,6 +31,8 @@ function render({ model, el }) {
     }
     for (const button of viewer.querySelectorAll(".widget-toggle-button"))
       button.setAttribute("aria-pressed", button.classList.contains("mod-active"));
+    for (const icon of viewer.querySelectorAll(".widget-play button i"))
+      icon.parentElement.setAttribute("aria-label", NAMES[icon.className.match(/fa-(\\w+)/)?.[1]] ?? "");
     for (const text of viewer.querySelectorAll(".widget-html")) text.setAttribute("aria-live", "polite");
     for (const picture of viewer.querySelectorAll("img.widget-image")) picture.alt = model.get("alt");
   };
