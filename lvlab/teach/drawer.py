@@ -43,7 +43,7 @@ class ContourDrawer(ipywidgets.VBox):
         self.choice = slice_choice(self.slices)
         self.choice.layout.width = "300px"
         self.previous, self.next, self.again = (
-            ipywidgets.Button(description=name, icon=icon, layout={"width": "110px"})
+            ipywidgets.Button(description=name, icon=icon, layout={"width": "125px"})
             for name, icon in (("Previous", "arrow-left"), ("Next", "arrow-right"), ("Draw again", "pencil")))
         self.zoom = ipywidgets.ToggleButton(description="Zoom", icon="search-plus", layout={"width": "90px"})
         self.text, self.table = ipywidgets.HTML(), ipywidgets.HTML()
@@ -63,7 +63,7 @@ class ContourDrawer(ipywidgets.VBox):
                         for name, value in (("Across", size // 2), ("Down", size // 2), ("Width", 24), ("Height", 24))}
         for slider in self.ellipse.values():
             slider.observe(lambda _: self._trace(self.vertices()), "value")
-        self.take = ipywidgets.Button(description="Take ellipse", icon="check", layout={"width": "110px"})
+        self.take = ipywidgets.Button(description="Take ellipse", icon="check", layout={"width": "130px"})
         self.take.on_click(lambda _: self.finish(self.vertices()))
         return ipywidgets.HBox([*self.ellipse.values(), self.take], layout=WRAPPED)
 
