@@ -68,7 +68,7 @@ def lab(folder):
     (asks_nothing / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}')
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1",
                f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}",
-               f"--ServerApp.root_dir={folder}"]
+               f"--ServerApp.root_dir={folder}", f"--LabApp.extra_labextensions_path={extensions(folder)}"]
     with open(SCREENSHOTS / "jupyterlab.log", "wb") as log:
         server = subprocess.Popen(command, env={**os.environ, **places}, cwd=folder, stdout=log, stderr=log)
     try:
@@ -77,6 +77,11 @@ def lab(folder):
     finally:
         server.terminate()
         server.wait(30)
+
+
+def extensions(folder):
+    """Return a folder with lvlab's own extension, as installing lvlab puts it beside those of other packages."""
+    return shutil.copytree(PROJECT / "lvlab" / "teach" / "labextension", folder / ".extensions" / "lvlab-alt").parent
 
 
 @pytest.fixture(scope="module")
@@ -201,6 +206,14 @@ def test_keys_pressed_in_a_viewer_move_it_and_not_the_notebook(notebook):
         patient.press("Escape")
         assert page.evaluate("document.activeElement.classList.contains('jp-Cell')")
         assert active_cell(page) == cell and page.locator(".jp-Notebook-cell").count() == cells
+
+
+def test_a_figure_says_its_alt_text(notebook):
+    code = "lvlab.teach.describe.describe_figures(get_ipython())\nlvlab.views.class_balance(slices)"
+    with notebook("figure", code) as page:
+        picture = page.locator(".jp-RenderedImage img")
+        picture.wait_for()
+        assert picture.get_attribute("alt").startswith("Bars: Cavity (% of pixels) against Slices, sorted")
 
 
 def test_cine_player_moves_by_keyboard(notebook):
