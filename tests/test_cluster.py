@@ -24,7 +24,7 @@ from lvlab.recipes import LAB
 from lvlab.store.runs import HISTORY, LOCK
 from tests import jobs
 
-TINY = replace(LAB, filters=(2, 4), epochs=20, passes=1, precision="float32")
+TINY = replace(LAB, filters=(2,), augmentation="none", epochs=4, passes=1, precision="float32")
 
 
 @pytest.fixture
