@@ -121,6 +121,21 @@ def test_a_fold_whose_workers_die_goes_on_as_long_as_it_gets_on(tmp_path, monkey
     assert begun == ["fold-0", "fold-1", "fold-0", "fold-0", "fold-0"]
 
 
+class Gone(workers.InThisProcess):
+    """A cluster that goes away with its first job."""
+
+    def submit(self, function, /, *args, **kwargs):
+        future = Future()
+        future.cancel()
+        future.set_running_or_notify_cancel()
+        return future
+
+
+def test_a_cluster_that_goes_away_is_said():
+    with pytest.raises(CourseError, match="the Dask scheduler has gone away"):
+        list(workers.finished(Gone(), print, [()]))
+
+
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense"])
 def test_a_scheduler_that_does_not_answer_is_said_in_one_line_and_nothing_is_written(
         address, phantom_folder, tmp_path, capsys):
