@@ -24,7 +24,7 @@ from lvlab.recipes import LAB
 from lvlab.store.runs import HISTORY, LOCK
 from tests import jobs
 
-TINY = replace(LAB, filters=(2, 4), epochs=20, passes=1, precision="float32")
+TINY = replace(LAB, filters=(2,), augmentation="none", epochs=4, passes=1, precision="float32")
 
 
 @pytest.fixture
@@ -119,6 +119,21 @@ def test_a_fold_whose_workers_die_goes_on_as_long_as_it_gets_on(tmp_path, monkey
     with pytest.raises(CourseError, match="2 of 2 folds failed: .*seed0-fold-1: its process died each time"):
         crossval.run_folds(plan(tmp_path, 2), workers.InThisProcess(), quiet=True)
     assert begun == ["fold-0", "fold-1", "fold-0", "fold-0", "fold-0"]
+
+
+class Gone(workers.InThisProcess):
+    """A cluster that goes away with its first job."""
+
+    def submit(self, function, /, *args, **kwargs):
+        future = Future()
+        future.cancel()
+        future.set_running_or_notify_cancel()
+        return future
+
+
+def test_a_cluster_that_goes_away_is_said():
+    with pytest.raises(CourseError, match="the Dask scheduler has gone away"):
+        list(workers.finished(Gone(), print, [()]))
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense"])

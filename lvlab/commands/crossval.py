@@ -178,8 +178,6 @@ def run_folds(folds, pool, quiet=False):
             before = {fold: fold.epochs() for fold in queue}
             queue = []
             for (fold,), future in finished(pool, train_fold, [(fold,) for fold in before]):
-                if future.cancelled():
-                    raise CourseError("the Dask cluster has gone away; start it again, and resume", ["resume"])
                 error = future.exception()
                 if error is None:
                     tables[fold] = _told(fold, future.result())

@@ -23,6 +23,7 @@ notes = logging.getLogger(__name__)
 
 DEATHS = 3     # how often a job's process may die before the job is given up, as with Dask's allowed-failures
 SECONDS = 5    # to wait for a scheduler's first answer, or for a process to end by itself
+GONE = "the Dask scheduler has gone away; start it again, then this command: what was finished is kept"
 IDLE = 60      # seconds after which a process without a job ends
 THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -61,6 +62,8 @@ def finished(pool, function, jobs):
         if not running:
             return
         for future in wait(running, timeout=2, return_when=FIRST_COMPLETED).done:  # workers may join meanwhile
+            if future.cancelled():
+                raise CourseError(GONE)
             yield running.pop(future), future
 
 
@@ -272,7 +275,10 @@ class OnDask(Executor):
     @property
     def slots(self):
         """The number of worker processes now."""
-        return max(1, len(self.client.nthreads()))
+        try:
+            return max(1, len(self.client.nthreads()))
+        except OSError as error:
+            raise CourseError(GONE) from error
 
     def submit(self, function, /, *args, **kwargs):
         """Send the job to the cluster."""
