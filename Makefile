@@ -68,6 +68,9 @@ student: .venv/course-installed  ## build/student: the notebooks without solutio
 	rm -rf build/student build/nbgrader
 	$(BIN)/python -m tools.student --out build/student --course build/nbgrader
 
+handout: .venv/course-installed  ## build/lvlab-course.zip: what to give to students
+	$(BIN)/python -m tools.handout
+
 site: .venv/site-installed  ## build/site: the course as static pages, solutions folded
 	$(BIN)/python -m tools.site build/site
 
