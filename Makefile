@@ -71,8 +71,9 @@ student: .venv/course-installed  ## build/student: the notebooks without solutio
 handout: .venv/course-installed  ## build/lvlab-course.zip: what to give to students
 	$(BIN)/python -m tools.handout
 
-site: .venv/site-installed  ## build/site: the course as static pages, solutions folded
+site: .venv/site-installed  ## build/site: the course as static pages, solutions folded; build/site-student: without them
 	$(BIN)/python -m tools.site build/site
+	$(BIN)/python -m tools.site build/site-student --students
 
 notebooks: install data  ## build, execute and store every notebook from its .py (after editing one)
 	$(BIN)/python -m tools.pairs --edited

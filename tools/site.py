@@ -1,5 +1,12 @@
 """Build the course's site from the stored notebooks, which are not executed. `make site` runs this file."""
 
+    python -m tools.site OUT        # the instructors': build/site
+    python -m tools.site OUT --students
+
+The students' site has no solution and no page for instructors.
+"""
+
+import argparse
 import re
 import shutil
 import sys
@@ -54,6 +61,10 @@ def build(out):
 
 
 if __name__ == "__main__":
-    code = build(sys.argv[1])
-    print(f"{sys.argv[1]}/index.html" if code == 0 else "make site: see the warnings above")
+    parser = argparse.ArgumentParser(prog="python -m tools.site", description=__doc__.split("\n")[0])
+    parser.add_argument("out")
+    parser.add_argument("--students", action="store_true", help="without solutions and pages for instructors")
+    args = parser.parse_args()
+    code = build(args.out, args.students)
+    print(f"{args.out}/index.html" if code == 0 else "make site: see the warnings above")
     sys.exit(code)
