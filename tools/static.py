@@ -1,6 +1,7 @@
 """What a viewer shows at first, as a picture: a page without a kernel has no controls to move."""
 
 import base64
+import functools
 import html
 import re
 
@@ -27,7 +28,8 @@ def _shown(state, model):
     pictures = [picture for picture in map(_picture, parts) if picture]
     controls = ", ".join(filter(None, map(_control, parts)))
     if pictures:
-        words = f"A viewer as it opens ({controls}); in the notebook it moves" if controls else "A live picture, in the end"
+        opened = f"A viewer as it opens ({controls}); in the notebook it moves"
+        words = opened if controls else "A live picture, in the end"
     elif any(part["model_name"] == "MPLCanvasModel" for part in parts):
         pictures, words = [_drawing()], "The contour drawer after an outline was drawn with the mouse"
     else:
@@ -68,6 +70,7 @@ def _plain(text):
     return " ".join(html.unescape(re.sub(r"<[^>]+>", "", text or "")).split())
 
 
+@functools.cache
 def _drawing():
     """Return a picture of what one sees after drawing an outline: the drawer's canvas itself is not stored."""
     import numpy as np
