@@ -71,6 +71,10 @@ student: .venv/course-installed  ## build/student: the notebooks without solutio
 handout: .venv/course-installed  ## build/lvlab-course.zip: what to give to students
 	$(BIN)/python -m tools.handout
 
+overview: .venv/course-installed  ## build/overview: points and drawn contours of a class; HANDED_IN=folder
+	@test -n "$(HANDED_IN)" || { echo "make: name the folder with one folder a student: make overview HANDED_IN=folder" >&2; exit 2; }
+	$(BIN)/python -m tools.overview "$(HANDED_IN)" $(if $(DATA),--data "$(DATA)")
+
 site: .venv/site-installed  ## build/site: the course as static pages, solutions folded; build/site-student: without them
 	$(BIN)/python -m tools.site build/site
 	$(BIN)/python -m tools.site build/site-student --students

@@ -13,7 +13,7 @@ import pytest
 
 from lvlab.store.files import PROJECT
 from lvlab.teach import checks
-from tools import handout, student
+from tools import handout, overview, student
 
 NAMES = student.NOTEBOOKS
 EXERCISE = re.compile(r"^### Exercise (\d+\.\d+) · ", re.M)
@@ -151,6 +151,8 @@ def test_nbgrader_gives_full_marks_to_a_solved_copy_and_none_to_an_empty_one(edi
         scores = {who: book.find_submission("lvlab", who) for who in ("solved", "empty")}
         assert scores["solved"].score == scores["solved"].max_score == len(exercises(source("01_explore_data")))
         assert scores["empty"].score == 0
+    points = overview.points_of_gradebook(course / "gradebook.db")
+    assert (points["solved"]["1.1"], points["empty"]["1.1"]) == (1, 0)
 
 
 def nbgrader(course, data, *arguments):
