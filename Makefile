@@ -75,6 +75,9 @@ overview: .venv/course-installed  ## build/overview: points and drawn contours o
 	@test -n "$(HANDED_IN)" || { echo "make: name the folder with one folder a student: make overview HANDED_IN=folder" >&2; exit 2; }
 	$(BIN)/python -m tools.overview "$(HANDED_IN)" $(if $(DATA),--data "$(DATA)")
 
+slides: install  ## build/slides.pdf: an instructor's slides out of the notebooks, without solutions
+	$(BIN)/python -m tools.slides
+
 site: .venv/site-installed  ## build/site: the course as static pages, solutions folded; build/site-student: without them
 	$(BIN)/python -m tools.site build/site
 	$(BIN)/python -m tools.site build/site-student --students
