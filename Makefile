@@ -27,7 +27,7 @@ FOLDER = $(eval FOLDER := $(if $(DATA),$(DATA),$(CHOSEN)))$(FOLDER)
 WHOLE = $(if $(DATA),--data "$(DATA)") --recipe $(RECIPE) --start $(START) --seed $(SEED)
 
 .DEFAULT_GOAL := help
-.PHONY: help install data lab figures report test student site notebooks tensorboard lint pairs pretrain stress card benchmark ablation \
+.PHONY: help install data lab figures report test student handout overview slides site notebooks tensorboard lint pairs pretrain stress card benchmark ablation \
         timings test-kill scale test-browser clean
 
 help:

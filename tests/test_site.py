@@ -40,7 +40,7 @@ def test_a_viewers_caption_says_where_its_controls_stand():
 
 def test_students_pages_hold_no_solution_and_no_instructors_page(students):
     names = {path.name for path in students.rglob("*.md")}
-    assert names == {"index.md"}
+    assert names == {"index.md", "glossary.md"}
     for path in students.rglob("*.ipynb"):
         text = path.read_text(encoding="utf-8")
         assert "SOLUTION" not in text and "# YOUR CODE HERE" in text

@@ -17,7 +17,7 @@ from lvlab.store.files import PROJECT, whole_file
 from tools.student import NOTEBOOKS, for_students
 
 TOP = "lvlab-course"
-AS_THEY_ARE = ("LICENSE", "constraints.txt", "data/README.md")
+AS_THEY_ARE = ("LICENSE", "constraints.txt", "data/README.md", "docs/glossary.md")
 TABLES = ("[build-system]", "[project", "[tool.setuptools", "[dependency-groups]", "[tool.uv")
 TARGETS = ("help", "install", "data", "lab", "figures", "report", "tensorboard", "clean", ".venv/installed")
 #: What names a page or a target that only instructors have, and what students read instead.
@@ -26,6 +26,9 @@ ELSEWHERE = (
     ("`docs/measurements.md`", "the instructors' list of measurements"),
     ("docs/measurements.md", "the instructors' list of measurements"),
     (": tests/test_colours.py.", "."),
+    (" (tools/badges.py)", ""),
+    (": docs/scaling.md", ""),
+    ("written by `make ablation`; ", ""),
     ("make them with: make pretrain", "unpack the course anew"),
 )
 
