@@ -27,7 +27,7 @@ FOLDER = $(eval FOLDER := $(if $(DATA),$(DATA),$(CHOSEN)))$(FOLDER)
 WHOLE = $(if $(DATA),--data "$(DATA)") --recipe $(RECIPE) --start $(START) --seed $(SEED)
 
 .DEFAULT_GOAL := help
-.PHONY: help install data lab figures report test student site notebooks tensorboard lint pairs pretrain stress card benchmark ablation \
+.PHONY: help install data lab figures report test student handout overview slides site notebooks tensorboard lint pairs pretrain stress card benchmark ablation \
         timings test-kill scale test-browser clean
 
 help:
@@ -68,8 +68,19 @@ student: .venv/course-installed  ## build/student: the notebooks without solutio
 	rm -rf build/student build/nbgrader
 	$(BIN)/python -m tools.student --out build/student --course build/nbgrader
 
-site: .venv/site-installed  ## build/site: the course as static pages, solutions folded
+handout: .venv/course-installed  ## build/lvlab-course.zip: what to give to students
+	$(BIN)/python -m tools.handout
+
+overview: .venv/course-installed  ## build/overview: points and drawn contours of a class; HANDED_IN=folder
+	@test -n "$(HANDED_IN)" || { echo "make: name the folder with one folder a student: make overview HANDED_IN=folder" >&2; exit 2; }
+	$(BIN)/python -m tools.overview "$(HANDED_IN)" $(if $(DATA),--data "$(DATA)")
+
+slides: install  ## build/slides.pdf: an instructor's slides out of the notebooks, without solutions
+	$(BIN)/python -m tools.slides
+
+site: .venv/site-installed  ## build/site: the course as static pages, solutions folded; build/site-student: without them
 	$(BIN)/python -m tools.site build/site
+	$(BIN)/python -m tools.site build/site-student --students
 
 notebooks: install data  ## build, execute and store every notebook from its .py (after editing one)
 	$(BIN)/python -m tools.pairs --edited

@@ -67,6 +67,15 @@ def import_nifti(args):
     print(f"Wrote {args.out}; next: python -m lvlab check {args.out}")
 
 
+def deidentify(args):
+    """Copy DICOM images without what says whose they are."""
+    from lvlab.commands import deidentify
+
+    for line in deidentify.write(args.source, output(args.out), quiet=args.quiet):
+        print(line)
+    print(f"Wrote {args.out}")
+
+
 def train(args):
     """Train a U-Net on the training/ part of a course folder."""
     from lvlab.slices import need_masks
@@ -338,6 +347,9 @@ def build_parser():
                      help="such as patient101 (default: every fifth patient)")
     sub.add_argument("--cavity", type=int, metavar="LABEL",
                      help="the cavity's label (default: the one that the muscle, label 2, goes round)")
+    sub = command(deidentify)
+    sub.add_argument("source", type=Path, help="a DICOM file, a folder of them, or a course folder")
+    sub.add_argument("--out", required=True, type=Path, help="a new folder, not inside the source")
     sub = command(train)
     sub.add_argument("--data", required=True, type=Path, help="a course folder; training/ is enough")
     sub.add_argument("--out", required=True, type=Path, help="the run folder to write")

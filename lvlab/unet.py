@@ -17,8 +17,7 @@ def unet(
     precision : "float32" or "bfloat16" (the arithmetic; weights and output are float32 in both)
     grid : side of the squares of pixels that the U works on. Above 1 the image is folded first: each square becomes
         one place with grid² channels. The last convolution gives each place the pixels of its square back (a
-        sub-pixel convolution, Shi et al. 2016, doi:10.1109/CVPR.2016.207). Nothing is lost in folding; a processor
-        works faster on few places with many channels than on many places with few.
+        sub-pixel convolution, Shi et al. 2016, doi:10.1109/CVPR.2016.207). Few places with many channels are faster.
     The default has 7,759,521 parameters.
     """
     dtype = keras.DTypePolicy("mixed_bfloat16" if precision == "bfloat16" else "float32")
@@ -29,9 +28,10 @@ def unet(
                               kernel_initializer=kernel_initializer, name=f"{name}{half}")(x)
         return x
 
+    side = size // grid
     image = x = keras.Input((size, size, 1), name="image")
     if grid > 1:
-        x = ops.space_to_depth(x, grid)
+        x = ops.reshape(ops.swapaxes(ops.reshape(x, (-1, side, grid, side, grid)), 2, 3), (-1, side, side, grid**2))
     skips = []
     for level, count in enumerate(filters[:-1], start=1):
         x = double_convolution(x, count, f"down{level}")
@@ -47,6 +47,6 @@ def unet(
         probability = layers.Conv2D(1, 1, activation="sigmoid", dtype="float32", name="probability")(x)
     else:
         x = layers.Conv2D(grid**2, 3, padding="same", dtype="float32", name="squares")(x)
-        x = ops.depth_to_space(x, grid)
+        x = ops.reshape(ops.swapaxes(ops.reshape(x, (-1, side, side, grid, grid)), 2, 3), (-1, size, size, 1))
         probability = layers.Activation("sigmoid", dtype="float32", name="probability")(x)
     return keras.Model(image, probability, name="unet")

@@ -501,6 +501,8 @@ def test_a_course_that_nobody_may_write_into_keeps_data_and_runs_elsewhere(place
     assert len(lesson.open_course().training) == 2
     assert (place / "home/lvlab/data/phantom/training").is_dir()
     assert files.runs_folder() == place / "home/lvlab/runs"
+    monkeypatch.chdir(place / "home")  # a copy of the notebooks in a student's own folder
+    assert files.runs_folder() == place / "home/lvlab/runs"
     assert "Nobody may write into this course's folder: data and runs go to" in caplog.text
 
 

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import nbformat
@@ -12,7 +13,7 @@ import pytest
 
 from lvlab.store.files import PROJECT
 from lvlab.teach import checks
-from tools import student
+from tools import handout, overview, student
 
 NAMES = student.NOTEBOOKS
 EXERCISE = re.compile(r"^### Exercise (\d+\.\d+) · ", re.M)
@@ -72,6 +73,67 @@ def test_nothing_that_is_given_to_students_holds_a_solution(edition):
     assert not [path for path in given if "SOLUTION" in path.read_text()]
 
 
+def test_the_course_for_nbgrader_holds_solutions_but_nothing_that_running_left(edition):
+    for path in (edition.with_name("nbgrader") / "source" / "lvlab").glob("*.ipynb"):
+        notebook = nbformat.read(path, 4)
+        assert student.BEGIN in path.read_text()
+        assert "widgets" not in notebook.metadata
+        assert not [cell for cell in notebook.cells if cell.get("outputs") or cell.get("attachments")]
+
+
+def test_a_picture_attached_to_a_cell_is_not_handed_on():
+    cell = nbformat.v4.new_markdown_cell("look", attachments={"a.png": {"image/png": "AAAA"}})
+    assert "attachments" not in student.emptied(nbformat.v4.new_notebook(cells=[cell])).cells[0]
+
+
+@pytest.fixture(scope="module")
+def handed_out(tmp_path_factory):
+    """The handout as a student unpacks it."""
+    pytest.importorskip("nbgrader", reason="nbgrader is not installed; make handout installs it")
+    place = tmp_path_factory.mktemp("handed out") / "Übungen, Woche 1"
+    with zipfile.ZipFile(handout.build(place / "course.zip")) as archive:
+        archive.extractall(place)
+    return place / handout.TOP
+
+
+def texts(folder):
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".npz"):
+        yield path.relative_to(folder).as_posix(), path.read_text(encoding="utf-8")
+
+
+def test_the_handout_is_the_same_bytes_each_time(tmp_path, handed_out):
+    again = handout.build(tmp_path / "again.zip")
+    assert again.read_bytes() == (handed_out.parent / "course.zip").read_bytes()
+
+
+def test_the_handout_holds_no_solution_and_points_to_nothing_that_is_not_in_it(handed_out):
+    for name, text in texts(handed_out):
+        assert "SOLUTION" not in text, name
+        for path in re.findall(r"\b(?:docs|tests|tools|notebooks|data)/[\w./-]*\w\.(?:md|py|ipynb|csv|png)\b", text):
+            assert (handed_out / path).exists(), f"{name} names {path}"
+        for page in re.findall(r"\b[A-Z]{4,}\.(?:md|cff)\b", text):
+            assert page == "README.md", f"{name} names {page}"
+        for target in re.findall(r"(?:`|^    |# |: )make ([a-z-]+)\b(?! [a-z])", text, re.M):
+            assert target in handout.TARGETS, f"{name} says make {target}"
+
+
+def test_every_target_of_the_handout_can_be_made(handed_out):
+    if not shutil.which("make"):
+        pytest.skip("there is no make here")
+    for target in handout.TARGETS:
+        subprocess.run(["make", "--dry-run", target], cwd=handed_out, check=True, capture_output=True)
+    listed = subprocess.run(["make"], cwd=handed_out, check=True, capture_output=True, text=True).stdout
+    assert set(re.findall(r"^  make ([a-z-]+)", listed, re.M)) < set(handout.TARGETS)
+
+
+def test_lvlab_starts_from_the_handout(handed_out):
+    environment = {**os.environ, "PYTHONPATH": str(handed_out), "LVLAB_DATA": ""}
+    result = subprocess.run([sys.executable, "-m", "lvlab", "doctor"], cwd=handed_out, env=environment,
+                            capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert "weights: shipped" in result.stdout and "Traceback" not in result.stdout + result.stderr
+
+
 def test_nbgrader_gives_full_marks_to_a_solved_copy_and_none_to_an_empty_one(edition, phantom_folder):
     course = edition.with_name("nbgrader")
     for path in (course / "source" / "lvlab").glob("*.ipynb"):
@@ -89,6 +151,8 @@ def test_nbgrader_gives_full_marks_to_a_solved_copy_and_none_to_an_empty_one(edi
         scores = {who: book.find_submission("lvlab", who) for who in ("solved", "empty")}
         assert scores["solved"].score == scores["solved"].max_score == len(exercises(source("01_explore_data")))
         assert scores["empty"].score == 0
+    points = overview.points_of_gradebook(course / "gradebook.db")
+    assert (points["solved"]["1.1"], points["empty"]["1.1"]) == (1, 0)
 
 
 def nbgrader(course, data, *arguments):

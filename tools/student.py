@@ -23,9 +23,20 @@ CONFIG = 'c = get_config()\nc.CourseDirectory.course_id = "lvlab"\nc.ExecutePrep
          'c.ClearSolutions.code_stub = {"python": "# YOUR CODE HERE\\nraise NotImplementedError()"}\n'
 
 
+def emptied(notebook):
+    """Return a copy without what running it left: outputs, the viewers' stored state, pictures attached to cells."""
+    from nbconvert.preprocessors import ClearOutputPreprocessor
+
+    notebook, _ = ClearOutputPreprocessor().preprocess(nbformat.from_dict(notebook), {})
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        cell.pop("attachments", None)
+    return notebook
+
+
 def with_points(notebook):
-    """Return a copy in which nbgrader knows each exercise's answer cell and its check, worth one point."""
-    notebook = nbformat.from_dict(notebook)
+    """Return an emptied copy in which nbgrader knows each exercise's answer cell and its check, worth one point."""
+    notebook = emptied(notebook)
     answer = None
     for cell in notebook.cells:
         if cell.cell_type != "code":
@@ -46,15 +57,10 @@ def _label(grade_id, grade=False, solution=False, locked=False):
 
 
 def for_students(notebook):
-    """Return a copy without solutions and outputs, made by nbgrader's own preprocessors."""
-    from nbconvert.preprocessors import ClearOutputPreprocessor
+    """Return an emptied copy without solutions, made by nbgrader's own preprocessor."""
     from nbgrader.preprocessors import ClearSolutions
 
-    resources = {}
-    for step in (ClearSolutions(enforce_metadata=False), ClearOutputPreprocessor()):
-        notebook, resources = step.preprocess(nbformat.from_dict(notebook), resources)
-    notebook.metadata.pop("widgets", None)  # the viewers' stored state holds pictures
-    return notebook
+    return ClearSolutions(enforce_metadata=False).preprocess(emptied(notebook), {})[0]
 
 
 def build(out, course, notebooks=PROJECT / "notebooks"):

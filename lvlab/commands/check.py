@@ -188,7 +188,7 @@ def _judge(pair, found):
     if pair.image.kind != "MR":
         warn(f"is no MR image but {folder.article(pair.image.kind)}", "see that it belongs here")
     for tag in pair.tags:
-        warn(f"tag {tag} may identify a person", "blank it before you share the files (data/README.md says how)")
+        warn(f"tag {tag} may identify a person", "blank it before you share the files (the command deidentify does)")
 
 
 def identifying_tags(path):

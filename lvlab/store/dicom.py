@@ -239,7 +239,7 @@ def _slice(path, dataset, stored, number, kind):
     normal = np.cross(axes[:3], axes[3:])
     normal = normal if np.dot(normal, TO_APEX) >= 0 else -normal
     position = float(np.dot(normal, _numbers(dataset, "ImagePositionPatient", 3, number)))
-    return DicomSlice(path, pixels, *sound_mm, _evidence(dataset), position, _time_ms(dataset, number),
+    return DicomSlice(path, pixels, *sound_mm, evidence(dataset), position, _time_ms(dataset, number),
                       group_of(dataset), tuple(normal), kind, number)
 
 
@@ -378,7 +378,7 @@ def modality_of(dataset):
     return re.sub(r"\W", "", str(dataset.get("Modality") or "").upper())[:10]
 
 
-def _evidence(dataset):
+def evidence(dataset):
     """Return what slices of one patient share."""
     values = {tag: " ".join(str(dataset.get(tag) or "").split()) for tag in ("PatientID", "StudyInstanceUID")}
     return tuple(f"{tag}:{value}" for tag, value in values.items() if value)

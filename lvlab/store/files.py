@@ -53,8 +53,9 @@ def _at_home(path):
 
 
 def runs_folder():
-    """Return the folder of the runs: the environment variable LVLAB_RUNS, else runs/."""
-    return output(os.environ.get("LVLAB_RUNS") or "runs")
+    """Return the folder of the runs: LVLAB_RUNS, else runs/ here; in the `workplace` where the project is not ours."""
+    named = os.environ.get("LVLAB_RUNS")
+    return output(named or ("runs" if workplace() == PROJECT else workplace() / "runs"))
 
 
 @contextlib.contextmanager

@@ -241,7 +241,7 @@ def pseudonyms(slices):
     """
     names = [NAME_PATTERN.match(stem_of(each.path)) for each in slices]
     evidence, known, unnamed = evidence_of(slices), {}, 0
-    for rows in _joined(evidence):
+    for rows in joined(evidence):
         named = sorted({names[row]["patient"] for row in rows if names[row]})
         unnamed += bool(evidence[rows[0]]) and not named
         patient = readable(named[0]) if named else f"patient-{unnamed:02d}" if evidence[rows[0]] else ""
@@ -270,7 +270,7 @@ def evidence_of(slices):
             for each, name in zip(slices, names, strict=True)]
 
 
-def _joined(evidence):
+def joined(evidence):
     """Return lists of rows that any evidence joins, directly or through others, in order of appearance."""
     keys = {key: len(evidence) + k for k, key in enumerate(dict.fromkeys(key for own in evidence for key in own))}
     links = np.array([(row, keys[key]) for row, own in enumerate(evidence) for key in own], int).reshape(-1, 2)
