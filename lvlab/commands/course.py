@@ -51,6 +51,7 @@ def open_lab(data, options=()):
     if not first.is_file():
         raise CourseError(f"{first}: is missing; the notebooks come with the project, not with the package: start from "
                           "its folder")
-    command = [sys.executable, "-m", "jupyter", "lab", f"--notebook-dir={PROJECT}", *options,
+    command = [sys.executable, "-m", "jupyter", "lab", f"--notebook-dir={PROJECT}",
+               f"--LabApp.extra_labextensions_path={PROJECT / 'lvlab' / 'teach' / 'labextensions'}", *options,
                str(first.relative_to(PROJECT))]
     return subprocess.run(command, cwd=PROJECT, env={**os.environ, "LVLAB_DATA": str(data.resolve())}).returncode

@@ -68,7 +68,8 @@ def lab(folder):
     (asks_nothing / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}')
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1",
                f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}",
-               f"--ServerApp.root_dir={folder}", f"--LabApp.extra_labextensions_path={extensions(folder)}"]
+               f"--ServerApp.root_dir={folder}",
+               f"--LabApp.extra_labextensions_path={PROJECT / 'lvlab/teach/labextensions'}"]
     with open(SCREENSHOTS / "jupyterlab.log", "wb") as log:
         server = subprocess.Popen(command, env={**os.environ, **places}, cwd=folder, stdout=log, stderr=log)
     try:
@@ -77,11 +78,6 @@ def lab(folder):
     finally:
         server.terminate()
         server.wait(30)
-
-
-def extensions(folder):
-    """Return a folder with lvlab's own extension, as installing lvlab puts it beside those of other packages."""
-    return shutil.copytree(PROJECT / "lvlab" / "teach" / "labextension", folder / ".extensions" / "lvlab-alt").parent
 
 
 @pytest.fixture(scope="module")
