@@ -29,7 +29,8 @@ def alt_of(figure):
 def describe_figures(shell):
     """Let an IPython shell store each figure's alt text beside its picture.
 
-    nbconvert and the site read it there, and so does JupyterLab with the extension in labextensions/lvlab-alt/, which `lvlab lab` names to it.
+    nbconvert and the site read it there, and so does JupyterLab with the extension in labextensions/, which `lvlab lab`
+    names to it.
     """
     def described(figure):
         return {}, {"image/png": {"alt": alt_of(figure)}}
