@@ -205,7 +205,7 @@ def test_keys_pressed_in_a_viewer_move_it_and_not_the_notebook(notebook):
 
 
 def test_a_figure_says_its_alt_text(notebook):
-    code = "lvlab.teach.describe.describe_figures(get_ipython())\nlvlab.views.class_balance(slices)"
+    code = "%matplotlib inline\nlvlab.teach.describe.describe_figures(get_ipython())\nlvlab.views.class_balance(slices)"
     with notebook("figure", code) as page:
         picture = page.locator(".jp-RenderedImage img")
         picture.wait_for()
