@@ -60,7 +60,15 @@ def graph_of(model):
         return f"{tensor.name} planes"
 
     add("Transpose", ["image"], planes(model.input), perm=[0, 3, 1, 2])
-    for layer in model.operations[1:]:
+    operations = iter(model.operations[1:])
+    for layer in operations:
+        if type(layer).__name__ == "Reshape":  # and SwapAxes, and Reshape: together they fold, or unfold
+            next(operations)
+            source, target = layer.input, next(operations).output
+            sides = source.shape[1], target.shape[1]
+            kind = "SpaceToDepth" if sides[0] > sides[1] else "DepthToSpace"
+            add(kind, [planes(source)], planes(target), blocksize=max(sides) // min(sides))
+            continue
         kind, attributes, arrays = NODES[type(layer).__name__](layer)
         names = [f"{layer.name}.{part}" for part in ("kernel", "bias")[:len(arrays)]]
         weights += [onnx.numpy_helper.from_array(np.ascontiguousarray(array, np.float32), name)
@@ -94,7 +102,5 @@ NODES = {
     "Conv2DTranspose": _transposed_convolution,
     "MaxPooling2D": lambda layer: ("MaxPool", {"kernel_shape": layer.pool_size, "strides": layer.strides}, ()),
     "Concatenate": lambda layer: ("Concat", {"axis": 1}, ()),
-    "SpaceToDepth": lambda layer: ("SpaceToDepth", {"blocksize": layer.block_size}, ()),
-    "DepthToSpace": lambda layer: ("DepthToSpace", {"blocksize": layer.block_size}, ()),
     "Activation": lambda layer: (ACTIVATIONS[layer.activation.__name__], {}, ()),
 }
