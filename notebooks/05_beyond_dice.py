@@ -367,8 +367,8 @@ answer = failed[np.argsort(order)[:30]].sum() / failed.sum()
 lvlab.checks.exercise_5_4(answer, hard_scores.dice, order)
 
 # %% [markdown]
-# Does the network keep its word in general? Of all pixels that it promised with a probability of 0.7, seven in ten
-# should be inside ([Guo et al. 2017](https://arxiv.org/abs/1706.04599)):
+# Are the probabilities right in general? Of all pixels with a predicted probability of 0.7, seven in ten should be
+# inside: the network is then *calibrated* ([Guo et al. 2017](https://arxiv.org/abs/1706.04599)):
 
 # %% tags=["nbval-ignore-output"]
 charts.reliability_plot(review.reliability(hard_probability, hard.masks))
