@@ -446,7 +446,7 @@ def lvlab(*arguments, code="import sys; from lvlab.__main__ import main; sys.exi
 
 
 @pytest.mark.parametrize("name", ["no such folder", "a truncated image", "nothing to learn from", "an existing run",
-                                  "recipe cut", "no ground truth", "one bad file among good"])
+                                  "recipe cut", "no ground truth", "one bad file alone"])
 def test_refuses_in_a_real_process_before_tensorflow_is_imported(place, name):
     spoil, command, message = REFUSED[name]
     spoil(place / "course")

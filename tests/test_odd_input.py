@@ -488,6 +488,7 @@ def test_a_course_that_nobody_may_write_into_keeps_data_and_runs_elsewhere(place
     from lvlab.teach import lesson
 
     (place / "shared/notebooks").mkdir(parents=True)
+    (place / "shared/pyproject.toml").touch()
     monkeypatch.chdir(place / "shared/notebooks")
     monkeypatch.setenv("HOME", str(place / "home"))
     (place / "home").mkdir()
