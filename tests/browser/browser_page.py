@@ -342,10 +342,10 @@ def files(tmp_path_factory):
 @pytest.fixture(scope="module")
 def masks(files, run, tmp_path_factory):
     """The folder of the masks that `lvlab segment` writes of the kinds."""
-    from lvlab.commands.segment import gather, write_masks
+    from lvlab.commands.segment import segment
 
     out = tmp_path_factory.mktemp("masks") / "out"
-    write_masks(run, gather([path.parent for path in files.values()][:1]), out, quiet=True)
+    segment(run, [path.parent for path in files.values()][:1], out, quiet=True)
     return out
 
 
