@@ -62,7 +62,13 @@ def fit(
 
 
 def compile_model(model: keras.Model, recipe: Recipe, steps_per_epoch: int) -> None:
-    """Give the network its optimizer (Adam: Kingma and Ba 2015, arXiv:1412.6980), loss, and the Dice to watch."""
+    """Give the network its optimizer (Adam: Kingma and Ba 2015, arXiv:1412.6980), loss, and the Dice to watch.
+
+    Where the recipe trains the last layer only, the others are frozen.
+    """
+    last = [layer for layer in model.layers if layer.weights][-1]
+    for layer in model.layers:
+        layer.trainable = recipe.layers == "all" or layer is last
     rate = recipe.learning_rate
     if recipe.schedule == "cosine":
         total = steps_per_epoch * recipe.epochs

@@ -59,12 +59,14 @@ class Stock:
 class Learner:
     """One network, its optimizer's moments, and its steps."""
 
-    def __init__(self, recipe, size, seed=0):
+    def __init__(self, recipe, size, start=None, seed=0):
         self.recipe, self.steps, self.loss = recipe, 0, LOSSES[recipe.loss]
         self.precision = "bfloat16" if jax.devices()[0].platform == "gpu" else "float32"
         self.model = unet(recipe.filters, size, "zeros", self.precision, recipe.grid)
         rng = np.random.default_rng(seed)
         weights = [_he_normal(rng, variable.shape) for variable in self.model.trainable_variables]
+        weights = [jnp.asarray(array) for array in start] if start else weights
+        self.start = [np.array(array) for array in weights]
         self.state = (weights, ADAM.init(weights))
 
     def advance(self, stock, share):
@@ -77,6 +79,12 @@ class Learner:
         watched = np.asarray(watched)
         self.seconds = time.perf_counter() - begun
         return watched
+
+    def blend(self):
+        """Keep the recipe's share of the trained weights, and the rest of those that it started from."""
+        share, (weights, moments) = self.recipe.blend, self.state
+        self.state = ([share * last + (1 - share) * first for first, last in zip(self.start, weights, strict=True)],
+                      moments)
 
     def dice(self, pairs, batch=100):
         """Return the Dice of each of some uint8 pairs (n, h, w, 2)."""
@@ -114,7 +122,7 @@ def _advance(learner, state, stock, filled, key, rate):
         weights, moments = state
         which, change = jax.random.split(key)
         pairs = stock[jax.random.randint(which, (learner.recipe.batch_size,), 0, filled)]
-        images, masks = jax.vmap(changed)(pairs, jax.random.split(change, len(pairs)))
+        images, masks = changed(pairs, change)
 
         def loss(weights):
             probability = learner.model.stateless_call(weights, [], images, training=True)[0]
@@ -134,24 +142,24 @@ def _dice(learner, weights, pairs):
     return slice_dice(pairs[..., 1:], learner.model.stateless_call(weights, [], pairs[..., :1] / 255)[0])
 
 
-def changed(pair, key):
-    """Return a randomly changed copy of one uint8 (h, w, 2) image and mask, float32 (h, w, 1) each.
+def changed(pairs, key):
+    """Return randomly changed copies of uint8 (n, h, w, 2) images and masks, float32 (n, h, w, 1) each.
 
-    It does what the course's "strong" augmentation does (lvlab/augment.py, written in TensorFlow).
+    What the course's "strong" augmentation does (lvlab/augment.py, written in TensorFlow), and more than a scanner
+    would, so that the network learns hearts and not phantoms: bent shapes, pieces and faint copies of another phantom,
+    wider point spreads, noise that passed one, speckle, shading, any curve of grey.
     """
-    place, grey, noise = jax.random.split(key, 3)
-    moved = _warped(pair.astype(jnp.float32), jax.random.uniform(place, (6,), minval=-1, maxval=1))
-    draw = jax.random.uniform(grey, (6,), minval=-1, maxval=1)
-    side = jnp.linspace(-1, 1, pair.shape[0])
-    image = jnp.clip(moved[..., 0] / 255, 0, 1) ** jnp.exp(0.6 * draw[0])
-    image = (image - 0.5) * (1 + 0.2 * draw[1]) + 0.5 + 0.1 * draw[2]
-    image *= jnp.exp(0.6 * (draw[3] * side[:, None] + draw[4] * side))
-    image += 0.06 * jnp.maximum(draw[5], 0) * jax.random.normal(noise, image.shape)
-    return jnp.clip(image, 0, 1)[..., None], (moved[..., 1:] >= 0.5).astype(jnp.float32)
+    moving, looking = jax.random.split(key)
+    moved = jax.vmap(_warped)(pairs.astype(jnp.float32), jax.random.split(moving, len(pairs)))
+    moved = jnp.stack([jnp.clip(moved[..., 0] / 255, 0, 1), (moved[..., 1] >= 0.5).astype(jnp.float32)], -1)
+    images = jax.vmap(_looked)(moved, jnp.roll(moved, 1, 0), jax.random.split(looking, len(pairs)))
+    return images[..., None], moved[..., 1:]
 
 
-def _warped(pair, draw):
-    """Turn, mirror, zoom, stretch and shift by six numbers from -1 to 1; edges are mirrored."""
+def _warped(pair, key):
+    """Turn, mirror, zoom, stretch, shift and, half of the time, bend one pair; edges are mirrored."""
+    whole, waves, strength = jax.random.split(key, 3)
+    draw = jax.random.uniform(whole, (6,), minval=-1, maxval=1)
     size = pair.shape[0]
     angle, zoom, stretch = draw[0] * jnp.pi, 1 + 0.4 * draw[1], 1 + 0.13 * draw[2]
     across = jnp.arange(size) - (size - 1) / 2
@@ -159,5 +167,62 @@ def _warped(pair, draw):
     x, y = x * zoom * stretch * jnp.where(draw[3] < 0, -1, 1), y * zoom / stretch
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     middle = (size - 1) / 2 + 0.12 * size * draw[4:]
-    places = [sin * x + cos * y + middle[0], cos * x - sin * y + middle[1]]
+    bend = 3 * jnp.maximum(jax.random.uniform(strength, minval=-1), 0) * _smooth(waves, size, 2, 7)
+    places = [sin * x + cos * y + middle[0] + bend[..., 0], cos * x - sin * y + middle[1] + bend[..., 1]]
     return jnp.stack([map_coordinates(pair[..., part], places, order=1, mode="reflect") for part in (0, 1)], -1)
+
+
+def _smooth(key, size, count, knots):
+    """Draw `count` smooth fields (size, size, count) of about unit variance."""
+    return jax.image.resize(jax.random.normal(key, (knots, knots, count)), (size, size, count), "cubic")
+
+
+def _looked(pair, other, key):
+    """Return one image (h, w) looking otherwise; nothing of what is put in covers or resembles a cavity."""
+    numbers, noise, shade = jax.random.split(key, 3)
+    size = pair.shape[0]
+    u = iter(jax.random.uniform(numbers, (24,)))  # each number is used once
+
+    def between(least, most):
+        return least + (most - least) * next(u)
+
+    def sometimes(chance):
+        return (next(u) < chance).astype(jnp.float32)
+
+    image, mask = pair[..., 0], pair[..., 1]
+    line = jnp.arange(size)
+    down, right = (jnp.abs(line - between(0, size)) < between(0, 0.4 * size) for _ in range(2))
+    piece = (down[:, None] & right) * (1 - _near(mask)) * sometimes(0.4)
+    piece *= (piece * other[..., 1]).sum() < 1
+    image = image * (1 - piece) + other[..., 0] * piece
+    faint = between(0, 0.3) * sometimes(0.3)
+    image = image * (1 - faint) + other[..., 0] * faint
+    spread = _point_spread(size, between(0.3, 2.0) * sometimes(0.6) + 0.05)
+    image = spread @ image @ spread.T
+    image = jnp.clip(image, 0, 1) ** jnp.exp(between(-0.6, 0.6))
+    image += between(-0.28, 0.28) / jnp.pi * jnp.sin(jnp.pi * image)
+    image += sometimes(0.4) * between(-0.6, 0.6) / (2 * jnp.pi) * jnp.sin(2 * jnp.pi * image)
+    image = (image - 0.5) * (1 + between(-0.2, 0.2)) + 0.5 + between(-0.1, 0.1)
+    side = jnp.linspace(-1, 1, size)
+    image *= jnp.exp(between(-0.6, 0.6) * side[:, None] + between(-0.6, 0.6) * side)
+    image *= jnp.exp(0.4 * jnp.maximum(between(-1, 1), 0) * _smooth(shade, size, 1, 6)[..., 0])
+    fine, coarse = jax.random.normal(noise, (2, size, size))
+    grain = _point_spread(size, between(0.4, 1.3))
+    coarse = grain @ coarse @ grain.T
+    coarse /= coarse.std()
+    image *= 1 + 0.15 * jnp.maximum(between(-1, 1), 0) * coarse
+    image += 0.06 * jnp.maximum(between(-1, 1), 0) * fine + 0.08 * between(0, 1) ** 2 * coarse
+    return jnp.clip(image, 0, 1)
+
+
+def _near(mask, reach=10):
+    """Return 1 within so many pixels of a mask."""
+    rows = jax.lax.reduce_window(mask, 0.0, jax.lax.max, (2 * reach + 1, 1), (1, 1), "SAME")
+    return jax.lax.reduce_window(rows, 0.0, jax.lax.max, (1, 2 * reach + 1), (1, 1), "SAME")
+
+
+def _point_spread(size, sigma):
+    """Return the matrix (size, size) that blurs a line by a Gaussian of `sigma` pixels."""
+    away = jnp.arange(size)[:, None] - jnp.arange(size)
+    rows = jnp.exp(-0.5 * (away / sigma) ** 2)
+    return rows / rows.sum(1, keepdims=True)

@@ -3,7 +3,8 @@
 All cores draw phantoms of the "wild" stream, whose seeds never meet those of a course folder. They gather in the
 accelerator's memory (32 KB each), and the network learns from all that are there by now (on_jax.py). Several networks
 can learn from one stream side by side, to be compared. Phantom number i depends on the seed and i only; which of them
-a step sees depends on how fast they come, so that two pre-trainings are alike, not equal.
+a step sees depends on how fast they come, so that two pre-trainings are alike, not equal. `--onward` starts from the
+weights that ship, on phantoms as they are drawn by now, and keeps the mean of both (doi:10.1109/CVPR52688.2022.00780).
 """
 
 import argparse
@@ -26,6 +27,7 @@ from lvlab.store.progress import load_arrays, numbered, numbering, save_arrays
 
 PRETRAIN = replace(LAB, name="phantom", filters=(16, 32, 64, 128, 256), grid=2, loss="slice_dice_bce", batch_size=64,
                    passes=1, augmentation="strong", keep="last")
+ONWARD = replace(PRETRAIN, name="onward", learning_rate=0.3 * PRETRAIN.learning_rate, start="phantom", blend=0.5)
 TRAINING_SEED, VALIDATION_SEED = 2026, 2027
 VALIDATION, MOST = 400, 600_000  # phantoms to validate on, and at most in memory
 CHUNK, FIRST = 16, 2048  # phantoms that one core draws at a time; so many are there before the first step
@@ -44,7 +46,7 @@ def pretrain(out, recipes=(PRETRAIN,), minutes=60.0, resume=False, quiet=False, 
 
     for recipe in recipes:
         runs.refuse_run(out / recipe.name, resume)
-    learners = [Learner(recipe, SIZE) for recipe in recipes]
+    learners = [Learner(recipe, SIZE, shipped.start_weights(recipe)) for recipe in recipes]
     states = [_put_back(out / recipe.name / runs.PROGRESS, learner) if resume else ([], 0)
               for recipe, learner in zip(recipes, learners, strict=True)]
     rows = [row for row, _ in states]
@@ -63,6 +65,8 @@ def pretrain(out, recipes=(PRETRAIN,), minutes=60.0, resume=False, quiet=False, 
             share = (used + time.perf_counter() - begun) / (60 * minutes)
             if share - done >= 1 / CHECKS or share >= 1:
                 done = share
+                for learner in learners if share >= 1 else ():
+                    learner.blend()
                 for recipe, learner, row, log in zip(recipes, learners, rows, logs, strict=True):
                     dice = learner.dice(held)
                     row.append((len(row) + 1, *map(float, log), np.nan, float(dice.mean()), share * 60 * minutes))
@@ -112,9 +116,11 @@ def main():
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--network", nargs="*", default=[], metavar="NAME:GRID:FILTERS",
                         help="networks to compare, such as fine:2:16-32-64-128-256; default is the lab recipe's")
+    parser.add_argument("--onward", action="store_true", help="go on from the weights that ship")
     parser.add_argument("--resume", action="store_true", help="go on after the last validation")
     args = parser.parse_args()
-    pretrain(output(args.out), [_network(text) for text in args.network] or [PRETRAIN], args.minutes, args.resume)
+    recipes = [_network(text) for text in args.network] + [ONWARD] * args.onward or [PRETRAIN]
+    pretrain(output(args.out), recipes, args.minutes, args.resume)
 
 
 def _network(text):

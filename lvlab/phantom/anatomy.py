@@ -153,6 +153,7 @@ class Anatomy:
     wall_ripple: np.ndarray
     septum: float             # how far it is from the axis, in radii: under 1 it is flat
     outline: float            # how far outside of the blood's edge the expert draws
+    free_wall: float          # by which share all muscle inside is deeper at the free wall, and less at the septum
     trabeculae: float         # depth of the trabeculated rim
     trabecular_ripple: np.ndarray
     filling: float            # share of the radius that muscle fills at end-systole
@@ -196,8 +197,10 @@ def sample_anatomy(rng, variety="realistic", group=None):
     parts = (_left_ventricle(rng, between, group, ejection) | _muscle_inside(rng, between, group)
              | _right_heart(rng, between, group) | _thorax(rng, between, radius + wall)
              | _pose(rng, wild))
-    return Anatomy(group=group, ejection_fraction=ejection, cavity_radius=radius, wall=wall,
-                   length=length, decoys=_decoys(rng, wild, radius + wall), **parts)
+    anatomy = Anatomy(group=group, ejection_fraction=ejection, cavity_radius=radius, wall=wall, length=length,
+                      free_wall=0, decoys=_decoys(rng, wild, radius + wall), **parts)
+    return anatomy if variety == "realistic" else replace(anatomy, outline=rng.uniform(0.2, 2.8),
+                                                          free_wall=rng.uniform(0, 1))
 
 
 def is_wild(rng, variety):

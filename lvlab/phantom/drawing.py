@@ -248,7 +248,7 @@ def _paint_cavity(canvas, anatomy, heart, pixels, endo, share, phase, cavity):
     inner = canvas.inside(pixels.away - pixels.look(middle - rim) + rough) * cavity
     canvas.paint(Tissue.VOID, np.clip(lost, 0, 0.9) * inner)
     canvas.paint(Tissue.BLOOD, inner)
-    drawn_over = np.minimum(anatomy.outline, 0.5 * middle)
+    drawn_over = np.minimum(anatomy.outline * _free_wall(anatomy), 0.5 * middle)
     canvas.paint(Tissue.MYOCARDIUM, canvas.inside(pixels.look(middle - drawn_over) - pixels.away) * cavity)
     muscle = max(anatomy.sponge_muscle, min(1, 2 * anatomy.filling * phase))
     canvas.paint(Tissue.MYOCARDIUM, np.clip(muscle + 0.25 * canvas.noise(2.5), 0, 1) * cavity)
@@ -264,7 +264,12 @@ def _rim(anatomy, heart, middle, share, phase):
     rough = rough + layer * squeezed * (0.5 + 0.6 * share) * _bump(angle, sharpness)
     filled = anatomy.filling * phase * middle * (0.75 + 0.3 * waves) * min(1, 0.4 + 1.5 * share)
     most = max(0.6, anatomy.filling) if phase else 0.5
-    return np.minimum(anatomy.outline + np.maximum(rough, filled), most * middle)
+    return np.minimum(_free_wall(anatomy) * (anatomy.outline + np.maximum(rough, filled)), most * middle)
+
+
+def _free_wall(anatomy):
+    """How deep (angles), relative to the mean, muscle lies inside the outline: the septum is the smooth side."""
+    return 1 - anatomy.free_wall * (_UNIT * np.exp(-1j * anatomy.right.angle)).real
 
 
 def _paint_base(canvas, anatomy, heart, pixels, endo, share):

@@ -62,7 +62,8 @@ QUESTIONS = {
         "After fine-tuning the mean Dice is higher. What about the slices?",
         {"each is better": "A mean says nothing of a single slice. Count them.",
          "some are worse": "That is usual. Look at which, and why, before you use the new network.",
-         "only the worst one changed": "All weights moved, and with them nearly every mask."}, "some are worse"),
+         "only the worst one changed": "The last layer has a say in every pixel: nearly every mask moved a little."},
+        "some are worse"),
     "island": Question(
         "One mask has a second heart, far away; its Dice is as high as that of a mask drawn a little aside. Which "
         "number tells them apart best?",
