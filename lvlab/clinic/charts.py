@@ -1,5 +1,7 @@
 """The pictures of this wing. Each function returns a matplotlib Figure."""
 
+import textwrap
+
 import numpy as np
 from matplotlib.animation import FuncAnimation
 from matplotlib.ticker import PercentFormatter
@@ -75,7 +77,7 @@ def failure_gallery(slices, prediction, failures, columns=4):
     """Draw the costliest slices (`review.failures`) with both outlines and the reason in words."""
     figure, axes = new_figure(-(-len(failures) // columns), min(columns, len(failures)), 2.9)
     for axis, (row, score) in zip(np.ravel(axes), failures.iterrows(), strict=False):
-        title = f"{pictures.describe(slices.table.iloc[row])}, Dice {score.dice:.2f}\n{score.reason}"
+        title = f"{pictures.describe(slices.table.iloc[row])}, Dice {score.dice:.2f}\n{textwrap.fill(score.reason, 34)}"
         draw_slice(axis, slices.images[row], title, slices.masks[row], prediction[row], small=True)
     pictures.outline_legend(figure)
     return figure

@@ -175,7 +175,7 @@ def reasons(scores):
 
 def _reason(row, third):
     small = row.pixels_true and row.area_true_mm2 < 100 * SMALL_CM2
-    where = " of a small cavity" if small else f" at the {third}" if third in ("base", "apex") else ""
+    where = " (small cavity)" if small else f" at the {third}" if third in ("base", "apex") else ""
     if row.flag == "both empty":
         return "nothing to find, nothing found"
     if not row.pixels_pred:

@@ -199,6 +199,8 @@ def sample_anatomy(rng, variety="realistic", group=None):
              | _pose(rng, wild))
     anatomy = Anatomy(group=group, ejection_fraction=ejection, cavity_radius=radius, wall=wall, length=length,
                       free_wall=0, decoys=_decoys(rng, wild, radius + wall), **parts)
+    # The upper septum is smooth; papillary muscles and most trabeculae stand on the free wall and towards the apex (Ho
+    # 2009, doi:10.1093/ejechocard/jep159). How far outside of the blood experts draw differs between them.
     return anatomy if variety == "realistic" else replace(anatomy, outline=rng.uniform(0.2, 2.8),
                                                           free_wall=rng.uniform(0, 1))
 
