@@ -19,6 +19,11 @@ from lvlab.store.files import find, one_line, output, remedy
 MOST_PATIENTS, MOST_FRAMES = 10_000, 100
 
 
+#: What an interrupted command says of going on.
+GOES_ON = {**dict.fromkeys(("figures", "report", "segment"), "; call it again and it goes on"),
+           **dict.fromkeys(("train", "crossval"), "; what is finished is kept: call it again with --resume")}
+
+
 class Parser(argparse.ArgumentParser):
     """argparse, but an error is one line."""
 
@@ -441,7 +446,11 @@ def main(argv=None):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal of another encoding has no × or …
     try:
-        args = build_parser().parse_args(argv)
+        parser = build_parser()
+        args, unknown = parser.parse_known_args(argv)
+        if unknown:
+            parser.prog += f" {args.function.__name__.replace('_', '-')}"
+            parser.error(f"unrecognized arguments: {' '.join(unknown)}")
         with contextlib.ExitStack() as stack:
             if args.quiet:
                 stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
@@ -450,7 +459,8 @@ def main(argv=None):
     except SystemExit as leaving:
         return leaving.code or 0
     except KeyboardInterrupt:
-        print("lvlab: interrupted; a training goes on with --resume, segment when it is called again", file=sys.stderr)
+        name = args.function.__name__ if args else ""
+        print(f"lvlab: interrupted{GOES_ON.get(name, '')}", file=sys.stderr)
         return 130
     except (CourseError, OSError) as error:
         if args and args.verbose:

@@ -7,7 +7,7 @@ from matplotlib.animation import FuncAnimation
 from matplotlib.ticker import PercentFormatter
 
 from lvlab import pictures
-from lvlab.clinic.agreement import bland_altman
+from lvlab.clinic.agreement import FEW_PATIENTS, bland_altman
 from lvlab.pictures import PREDICTION, TRUTH, draw_slice, new_figure, tidy
 
 
@@ -24,9 +24,10 @@ def bland_altman_plot(reference, measured, unit, what, names=("truth", "predicti
             axis.axhline(limit, color=TRUTH, linestyle="--",
                          label=f"95 % limits {found.low:+.1f} to {found.high:+.1f}" if limit == found.low else None)
     tidy(axis, f"Mean of {names[0]} and {names[1]}: {what} ({unit})",
-         f"{names[1].capitalize()} - {names[0]} ({unit})")
+         f"{names[1].capitalize()} - {names[0]} ({'points' if unit == '%' else unit})")
+    few = ": too few to trust the limits" if found.n < FEW_PATIENTS else ""
     figure.legend(*axis.get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False, fontsize=8,
-                  title=f"n = {found.n}", title_fontsize=8)
+                  title=f"n = {found.n}{few}", title_fontsize=8)
     return figure
 
 
@@ -49,7 +50,7 @@ def reliability_plot(table):
     """Draw predicted against observed probability (`review.reliability`): the diagonal is perfect calibration."""
     figure, axis = new_figure(1, 1, 3.4, width=3.6)
     axis.plot([0, 1], [0, 1], color="0.7", linestyle=":", label="perfect calibration")
-    axis.plot(table.predicted, table.observed, "o-", color=PREDICTION, markersize=5, label="this network")
+    axis.plot(table.predicted, table.observed, "o-", color=PREDICTION, markersize=5, label="this network", clip_on=False)
     tidy(axis, "Predicted probability", "Share of pixels inside")
     axis.set(xlim=(0, 1), ylim=(0, 1))
     axis.legend(frameon=False, fontsize=8)
@@ -77,7 +78,8 @@ def failure_gallery(slices, prediction, failures, columns=4):
     """Draw the costliest slices (`review.failures`) with both outlines and the reason in words."""
     figure, axes = new_figure(-(-len(failures) // columns), min(columns, len(failures)), 2.9)
     for axis, (row, score) in zip(np.ravel(axes), failures.iterrows(), strict=False):
-        title = f"{pictures.describe(slices.table.iloc[row])}, Dice {score.dice:.2f}\n{textwrap.fill(score.reason, 34)}"
+        said = f"{score.cost_mm2 / 100:.1f} cm² wrong, Dice {score.dice:.2f}\n{textwrap.fill(score.reason, 34)}"
+        title = f"{pictures.describe(slices.table.iloc[row])}\n{said}".rstrip()
         draw_slice(axis, slices.images[row], title, slices.masks[row], prediction[row], small=True)
     pictures.outline_legend(figure)
     return figure

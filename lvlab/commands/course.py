@@ -1,6 +1,7 @@
 """The whole way with one command: the data, a run for them, and where its pictures go."""
 
 import logging
+import contextlib
 import os
 import subprocess
 import sys
@@ -54,4 +55,7 @@ def open_lab(data, options=()):
     command = [sys.executable, "-m", "jupyter", "lab", f"--notebook-dir={PROJECT}",
                f"--LabApp.extra_labextensions_path={PROJECT / 'lvlab' / 'teach' / 'labextensions'}", *options,
                str(first.relative_to(PROJECT))]
-    return subprocess.run(command, cwd=PROJECT, env={**os.environ, "LVLAB_DATA": str(data.resolve())}).returncode
+    with subprocess.Popen(command, cwd=PROJECT, env={**os.environ, "LVLAB_DATA": str(data.resolve())}) as jupyter:
+        while True:
+            with contextlib.suppress(KeyboardInterrupt):  # Jupyter got it, too, and asks whether to stop
+                return jupyter.wait()

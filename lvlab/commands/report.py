@@ -84,7 +84,7 @@ PICTURES = {
     "ejection_fraction": Picture(
         charts.bland_altman_plot,
         lambda e: charts.bland_altman_plot(*(pd.DataFrame(e.summary["function"])[f"ef_percent_{who}"]
-                                             for who in ("true", "pred")), "points", "ejection fraction"),
+                                             for who in ("true", "pred")), "%", "ejection fraction"),
         "Agreement of the ejection fractions, patient by patient (Bland and Altman).",
         "A Bland-Altman plot of the predicted minus the true ejection fraction against their mean.",
         lambda e: len(e.summary["function"]) > 1),
