@@ -126,11 +126,9 @@ test-kill: install  ## kill a training ten times, resume it, and compare (12 min
 
 test-browser: .venv/browser-installed  ## viewers and the network's page in a real chromium (skips where there is none)
 	MPLCONFIGDIR="$(CURDIR)/build/mpl" $(BIN)/python -m pytest -q -rs -p no:cacheprovider tests/browser/browser_*.py
+
 scale: install  ## segment an archive of phantoms, killed twice on the way: slices/s and memory (docs/scaling.md; SLICES=2000)
 	$(BIN)/python -m tools.scale --slices $(SLICES)
-
-test-browser: .venv/browser-installed  ## the viewers in a real JupyterLab and chromium (skips where there is none)
-	MPLCONFIGDIR="$(CURDIR)/build/mpl" $(BIN)/python -m pytest -q -rs -p no:cacheprovider tests/browser/browser_viewers.py
 
 clean:  ## remove figures/ and build/ (data/, runs/ and .venv stay)
 	rm -rf figures build

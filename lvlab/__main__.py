@@ -133,6 +133,7 @@ def segment(args):
 
     if args.dicom_seg:
         need_highdicom()
+    _say("Looking for images and starting TensorFlow: some ten seconds.")
     found = segment.segment(_run(args), args.paths, output(args.out), args.dicom_seg, args.workers, args.scheduler,
                             args.part, args.quiet)
     objects = f" and {found.objects:,} DICOM SEG objects" if args.dicom_seg else ""
@@ -152,6 +153,7 @@ def figures(args):
     run, out = open_run(args.run), _folder(args.out)
     _ = run.history  # refused here if damaged, before TensorFlow is imported
     slices = _test_slices(load(args.data, need=("test",)))
+    _say("Predicting, scoring and drawing: about half a minute.")
     from lvlab.commands.report import format_summary, write_report
 
     evidence = write_report(run, slices, out)
@@ -173,6 +175,7 @@ def report(args):
     run = folds or open_run(args.run)
     _ = run.history
     slices = load(args.data).everyone() if folds else _test_slices(load(args.data, need=("test",)))
+    _say("Predicting, scoring and drawing: about a minute.")
     from lvlab.commands.document import write_document
 
     evidence = write_document(run, slices, out)
@@ -213,6 +216,7 @@ def compare(args):
 
 def doctor(args):
     """Print what a bug report needs."""
+    _say("Starting TensorFlow and measuring: some ten seconds.")
     from lvlab.commands.doctor import diagnose
 
     print(diagnose())
@@ -252,6 +256,11 @@ def _whole_way(args):
         args.run = folder
         how = {"out": folder, "if_needed": True, "resume": False, "overwrite": False}
         train(argparse.Namespace(**{**vars(args), **how}))
+
+
+def _say(line):
+    """Tell before a wait what is being done."""
+    logging.getLogger("lvlab").info(line)
 
 
 def _folder(out):

@@ -50,7 +50,8 @@ def reliability_plot(table):
     """Draw predicted against observed probability (`review.reliability`): the diagonal is perfect calibration."""
     figure, axis = new_figure(1, 1, 3.4, width=3.6)
     axis.plot([0, 1], [0, 1], color="0.7", linestyle=":", label="perfect calibration")
-    axis.plot(table.predicted, table.observed, "o-", color=PREDICTION, markersize=5, label="this network", clip_on=False)
+    axis.plot(table.predicted, table.observed, "o-", color=PREDICTION, markersize=5, clip_on=False,
+              label="this network")
     tidy(axis, "Predicted probability", "Share of pixels inside")
     axis.set(xlim=(0, 1), ylim=(0, 1))
     axis.legend(frameon=False, fontsize=8)

@@ -1,7 +1,7 @@
 """The whole way with one command: the data, a run for them, and where its pictures go."""
 
-import logging
 import contextlib
+import logging
 import os
 import subprocess
 import sys

@@ -91,6 +91,8 @@ def _weights():
 
 def _data():
     try:
+        if not folder.course_folder().exists():
+            return f"none yet; the commands lab and figures make phantoms in {folder.course_folder()}"
         course = folder.load(folder.course_folder())
     except (CourseError, OSError) as error:
         return str(error)

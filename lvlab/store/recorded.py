@@ -171,7 +171,7 @@ class Recorder(Keeper):
         return len(self.rows)
 
     def on_train_batch_end(self, batch, logs=None):
-        self.bar.update(min(1 / self.params["steps"], self.bar.total - self.bar.n))  # shown about ten times a second at most
+        self.bar.update(min(1 / self.params["steps"], self.bar.total - self.bar.n))  # shown ten times a second at most
 
     def on_epoch_end(self, epoch, logs=None):
         super().on_epoch_end(epoch, logs)
