@@ -30,8 +30,9 @@
 # ## How to work here
 #
 # Click into a cell and press Shift+Enter: it runs, and the next cell is selected. Go from top to bottom; a cell may
-# need those above it. In an exercise, replace `# YOUR CODE HERE` and the line under it, run the cell, then the next
-# one: it checks your answer, as often as you like. If cells were run in another order and results look wrong, choose
+# need those above it. In an exercise, replace `# YOUR CODE HERE` and the line under it (where a solution stands there
+# instead, delete it first), run the cell, then the next one: it checks your answer, as often as you like. If cells were
+# run in another order and results look wrong, choose
 # *Kernel → Restart Kernel* and begin again at the top.
 
 # %% [markdown]
