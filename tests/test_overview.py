@@ -1,5 +1,10 @@
 """A class at a glance: points as the checks or nbgrader gave them, drawings as far as they were handed in."""
 
+import os
+import shutil
+import sys
+from pathlib import Path
+
 import nbformat
 import numpy as np
 import pandas as pd
@@ -50,6 +55,43 @@ def test_points_and_agreement_of_a_class(handed_in, phantom_folder, tmp_path):
     assert drawn.dice_others["fox"] == drawn.dice_others["owl"] == drawn.dice_own["owl"] == drawn.dice_truth["owl"]
     assert (tmp_path / "out" / "overview.png").stat().st_size > 10_000
     assert sum("mole" in line for line in told) == 2
+    assert not [line for line in told if "no Dice" in line]
+    assert (tmp_path / "out" / "points.csv").read_text().splitlines()[1] == "fox,2,1,0,1"
+
+
+def test_drawings_on_another_folder_than_the_one_in_use_are_told(handed_in, phantom_folder, tmp_path):
+    other = shutil.copytree(phantom_folder, tmp_path / "other")
+    drawn = lvlab.load(phantom_folder).test.table.name[1]
+    for path in other.rglob(f"{drawn}.*"):
+        path.unlink()
+    told = list(overview.build(handed_in, tmp_path / "out", other))
+    assert [line for line in told if f"1 drawn slices are not in {other}" in line and "DATA=data/phantom" in line]
+    assert pd.read_csv(tmp_path / "out" / "drawings.csv").dice_truth.isna().all()
+
+
+@pytest.fixture
+def course(tmp_path, monkeypatch):
+    """A course of nbgrader: fox was marked, owl did not hand in, mole handed in what nbgrader could not mark."""
+    api = pytest.importorskip("nbgrader.api", reason="nbgrader is not installed; make student installs it")
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))  # alembic
+    with api.Gradebook(f"sqlite:///{tmp_path / 'gradebook.db'}") as book:
+        book.add_assignment("lvlab")
+        book.add_notebook("03_evaluate", "lvlab")
+        book.add_grade_cell("check_3_1", "03_evaluate", "lvlab", max_score=1, cell_type="code")
+        for who, mark in (("fox", 0), ("mole", None), ("owl", 0)):
+            book.add_student(who)
+            book.add_submission("lvlab", who)
+            book.find_grade("check_3_1", "03_evaluate", "lvlab", who).auto_score = mark
+        book.db.commit()
+    for who in ("fox", "mole"):
+        notebook(tmp_path / "submitted" / who / "lvlab" / "03_evaluate.ipynb")
+    return tmp_path
+
+
+def test_a_notebook_without_a_mark_of_nbgrader_has_no_points_and_one_not_handed_in_neither(course):
+    points, odd = overview.points_of_gradebook(course / "gradebook.db")
+    assert points == {"fox": {"3.1": 0}, "mole": {"3.1": None}, "owl": {"3.1": None}}
+    assert len(odd) == 1 and odd[0].startswith("Not marked: mole 03_evaluate, 3.1 (")
 
 
 def test_a_folder_without_students_or_exercises_is_refused(tmp_path):

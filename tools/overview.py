@@ -20,6 +20,7 @@ import pandas as pd
 from lvlab import metrics
 from lvlab.errors import CourseError
 from lvlab.store.files import find, whole_file, write_csv
+from lvlab.store.folder import course_folder, load
 from tools.student import CHECK
 
 MOST_BYTES = 2**26  # of a file that somebody handed in
@@ -36,8 +37,12 @@ def points_of_notebooks(folder):
             try:
                 points[student.name] |= _points(_read(path))
             except Exception as error:  # whatever was handed in
-                odd.append(f"{path.relative_to(folder)}: {type(error).__name__}")
+                odd.append(_unread(path.relative_to(folder), error))
     return points, odd
+
+
+def _unread(path, error):
+    return f"Not read: {path}: {type(error).__name__}"
 
 
 def students(folder):
@@ -64,14 +69,33 @@ def _points(notebook):
 
 
 def points_of_gradebook(path):
-    """Return {student: {exercise: points}} of nbgrader's gradebook.db."""
+    """Return ({student: {exercise: points, None without a mark}}, [what nbgrader could not mark]) of its gradebook.db.
+
+    Where a notebook was not handed in, nbgrader says 0 points; here they are None.
+    """
     from nbgrader.api import Gradebook
 
+    points, odd = {}, []
     with Gradebook(f"sqlite:///{path}") as book:
-        return {student.id: {grade.name.removeprefix("check_").replace("_", "."): grade.score
-                             for submission in student.submissions for notebook in submission.notebooks
-                             for grade in notebook.grades if grade.name.startswith("check_")}
-                for student in book.students}
+        for student in book.students:
+            points[student.id] = {}
+            for notebook in (notebook for submission in student.submissions for notebook in submission.notebooks):
+                place = path.parent / "submitted" / student.id / notebook.assignment.name / f"{notebook.name}.ipynb"
+                marks = _marks(notebook)
+                if not any(marks.values()) and not place.is_file():
+                    marks = dict.fromkeys(marks)
+                elif None in marks.values():
+                    unmarked = ", ".join(exercise for exercise, mark in marks.items() if mark is None)
+                    odd.append(f"Not marked: {student.id} {notebook.name}, {unmarked} (the notebook is neither from "
+                               "release/ nor from the handout, or its check was removed; nbgrader counts it 0)")
+                points[student.id] |= marks
+    return points, odd
+
+
+def _marks(notebook):
+    return {grade.name.removeprefix("check_").replace("_", "."):
+            None if grade.auto_score is None and grade.manual_score is None else grade.score
+            for grade in notebook.grades if grade.name.startswith("check_")}
 
 
 def point_table(points):
@@ -90,7 +114,7 @@ def drawings_of(folder):
             try:
                 drawings[student.name] = _masks(path)
             except Exception as error:  # whatever was handed in
-                odd.append(f"{path.relative_to(folder)}: {type(error).__name__}")
+                odd.append(_unread(path.relative_to(folder), error))
     return drawings, odd
 
 
@@ -113,11 +137,15 @@ def agreement_table(drawings, truth):
         for name, masks in own.items():
             others = [theirs[name][-1] for other, theirs in drawings.items()
                       if other != student and name in theirs and theirs[name].shape[1:] == masks.shape[1:]]
-            known = name in truth and truth[name].shape == masks.shape[1:]
-            rows.append((student, name, len(masks), metrics.dice(truth[name], masks[-1]) if known else np.nan,
+            dice_truth = metrics.dice(truth[name], masks[-1]) if _known(name, masks, truth) else np.nan
+            rows.append((student, name, len(masks), dice_truth,
                          _mean(metrics.dice(other, masks[-1]) for other in others),
                          _mean(metrics.dice(*pair) for pair in combinations(masks, 2))))
     return pd.DataFrame(rows, columns=["student", "slice", "drawings", "dice_truth", "dice_others", "dice_own"])
+
+
+def _known(name, masks, truth):
+    return name in truth and truth[name].shape == masks.shape[1:]
 
 
 def _mean(values):
@@ -159,24 +187,29 @@ def build(handed_in, out, data=None):
     if not folder.is_dir() or not students(folder):
         raise CourseError(f"{handed_in}: holds no folder of a student; name the folder that holds one a student")
     book = folder / "gradebook.db"
-    points, odd = (points_of_gradebook(book), []) if book.is_file() else points_of_notebooks(folder)
+    points, odd = points_of_gradebook(book) if book.is_file() else points_of_notebooks(folder)
     if not any(points.values()):
         raise CourseError(f"{handed_in}: no notebook in it holds an exercise of this course")
     drawings, unread = drawings_of(folder)
-    table, agreement = point_table(points), agreement_table(drawings, _truth(data) if drawings else {})
-    write_csv(out / "points.csv", table)
+    data = data or course_folder() if drawings else data
+    truth = _truth(data) if drawings else {}
+    table, agreement = point_table(points), agreement_table(drawings, truth)
+    with whole_file(out / "points.csv") as temporary:
+        table.to_csv(temporary, index=False, float_format="%g")
     write_csv(out / "drawings.csv", agreement)
     with whole_file(out / "overview.png") as temporary:
         picture(table, agreement).savefig(temporary, dpi=150)
     yield f"{len(table)} students, {len(table.columns) - 2} exercises, drawings of {len(drawings)}"
-    yield from (f"Not read: {what}" for what in odd + unread)
+    yield from odd + unread
+    unknown = {name for own in drawings.values() for name, masks in own.items() if not _known(name, masks, truth)}
+    if unknown:
+        yield (f"{len(unknown)} drawn slices are not in {data}, or of another size there: no Dice with the truth; "
+               "name the folder that they were drawn on: DATA=data/phantom")
     yield f"Wrote {out}/points.csv, drawings.csv and overview.png"
 
 
 def _truth(data):
-    from lvlab.store.folder import course_folder, load
-
-    slices = load(data or course_folder()).everyone()
+    slices = load(data).everyone()
     return dict(zip(slices.table.name, slices.masks[..., 0] > 0, strict=True))
 
 

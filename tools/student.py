@@ -57,10 +57,13 @@ def _label(grade_id, grade=False, solution=False, locked=False):
 
 
 def for_students(notebook):
-    """Return an emptied copy without solutions, made by nbgrader's own preprocessor."""
-    from nbgrader.preprocessors import ClearSolutions
+    """Return an emptied copy without solutions that nbgrader can mark: made by the steps that make its release."""
+    from nbgrader.preprocessors import ClearSolutions, ComputeChecksums, LockCells
 
-    return ClearSolutions(enforce_metadata=False).preprocess(emptied(notebook), {})[0]
+    notebook = with_points(notebook)
+    for step in (LockCells, ClearSolutions, ComputeChecksums):
+        notebook, _ = step().preprocess(notebook, {})
+    return notebook
 
 
 def build(out, course, notebooks=PROJECT / "notebooks"):
