@@ -73,10 +73,13 @@ def test_a_section_of_a_few_words_takes_the_next_paragraph_or_stands_before_the_
     few, more = nbformat.v4.new_markdown_cell("## One\n\nFew words."), nbformat.v4.new_markdown_cell(long)
     second = nbformat.v4.new_markdown_cell(f"## Two\n\n{long}")
     assert [slide["text"] for slide in _shown(few, more)] == [f"Few words. {long}"]
-    assert [(slide["title"], slide["text"]) for slide in _shown(few, second)] == [("Two", f"Few words. {long}")]
+    assert [(slide["title"], slide["text"]) for slide in _shown(few, second)] == [
+        ("Two", f"One. Few words. {long}")]
 
 
-def test_the_deck_is_a_pdf(tmp_path):
+def test_the_deck_is_a_pdf_with_a_page_for_each_slide(tmp_path):
     pytest.importorskip("typst", reason="typst is not installed; make install does it")
-    assert slides.build(tmp_path / "deck.pdf") > 60
-    assert (tmp_path / "deck.pdf").read_bytes().startswith(b"%PDF")
+    count = slides.build(tmp_path / "deck.pdf")
+    pdf = (tmp_path / "deck.pdf").read_bytes()
+    assert count > 60 and pdf.startswith(b"%PDF")
+    assert len(re.findall(rb"/Type */Page\b", pdf)) == count  # no slide runs over

@@ -93,7 +93,8 @@ def here(text):
     """Return a text that points to nothing which is not handed out; a sentence still begins with a capital."""
     for theirs, ours in ELSEWHERE:
         begins = rf"(\A|[.?!]\s+|\n\s*\n){re.escape(theirs)}"
-        text = re.sub(begins, lambda found, ours=ours: found[1] + ours[:1].upper() + ours[1:], text).replace(theirs, ours)
+        text = re.sub(begins, lambda found, ours=ours: found[1] + ours[:1].upper() + ours[1:], text)
+        text = text.replace(theirs, ours)
     return text
 
 

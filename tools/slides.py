@@ -127,7 +127,7 @@ def _merged(slides):
         if slide["picture"] or slide["printed"] or slide["points"] or len(slide["text"]) >= FEWEST:
             merged.append(slide)
         elif slide["level"] == 2 and following and following["level"] == 2:
-            carried = slide["text"]
+            carried = f"{slide['title']}{'' if slide['title'].endswith('?') else '.'} {slide['text']}"
         elif slide["text"]:
             merged.append(slide)
     return merged
