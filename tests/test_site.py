@@ -75,3 +75,4 @@ def test_the_site_has_an_icon_and_names_no_path_of_its_builder(tmp_path, monkeyp
     assert re.search(r'rel="[a-z ]*icon" href="_static/favicon.svg', (tmp_path / "site" / "index.html").read_text())
     files = [path for path in (tmp_path / "site").rglob("*") if path.is_file()]
     assert not [path for path in files if str(tmp_path).encode() in path.read_bytes() or ".doctrees" in path.parts]
+    assert {path.name for path in tmp_path.iterdir()} == {"site", "site-source", "site-notes"}

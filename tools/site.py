@@ -82,8 +82,9 @@ def build(out, students=False):
     from sphinx.cmd.build import main as sphinx
 
     out = Path(out)
-    source = out.with_name(f"{out.name}-source")
-    shutil.rmtree(out, ignore_errors=True)
+    source, notes = out.with_name(f"{out.name}-source"), out.with_name(f"{out.name}-notes")
+    for old in (out, notes):
+        shutil.rmtree(old, ignore_errors=True)
     gather(source, students)
     try:
         build_page(out / PAGE.name)
@@ -91,7 +92,7 @@ def build(out, students=False):
     except CourseError as error:
         there = []
         print(f"make site: without the page that runs the network: {error}")
-    return sphinx(["-q", "-W", "--keep-going", *there, "-b", "html", "-d", str(out.with_name(f"{out.name}-doctrees")),
+    return sphinx(["-q", "-W", "--keep-going", *there, "-b", "html", "-d", str(notes / "doctrees"),
                    str(source), str(out)])
 
 
