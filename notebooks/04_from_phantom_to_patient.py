@@ -189,7 +189,7 @@ lvlab.quiz("worse")
 # %% [markdown]
 # ### Exercise 4.2 · Which slices became worse?
 #
-# The two tables hold the same slices. On how many of them is the Dice lower *after* the fine-tuning?
+# The two tables hold the same slices. On how many slices is the Dice lower *after* the fine-tuning?
 #
 # <details><summary>Hint 1</summary>
 #

@@ -1,10 +1,12 @@
 """The site's sources: viewers are pictures, and the students' pages hold nothing of the instructors'."""
 
 import re
+import shutil
 
 import nbformat
 import pytest
 
+from lvlab.errors import CourseError
 from lvlab.store.files import PROJECT
 from tools import site
 from tools.static import VIEW, still
@@ -53,3 +55,24 @@ def test_instructors_pages_fold_solutions_and_hold_all_pages(tmp_path):
         path.name for path in (tmp_path / "source").glob("*.md")}
     text = (tmp_path / "source" / "notebooks" / "01_explore_data.ipynb").read_text(encoding="utf-8")
     assert "Show a solution" in text and "BEGIN SOLUTION" not in text
+
+
+def test_the_site_has_an_icon_and_names_no_path_of_its_builder(tmp_path, monkeypatch):
+    for package in ("myst_nb", "furo"):
+        pytest.importorskip(package, reason=f"{package} is not installed; make site installs it")
+
+    def one_page(source, students):
+        shutil.copytree(PROJECT / "docs" / "site" / "_static", source / "_static")
+        shutil.copy(PROJECT / "docs" / "site" / "conf.py", source)
+        (source / "index.md").write_text("# A page\n")
+
+    def no_network(out):
+        raise CourseError("no npm")
+
+    monkeypatch.setattr(site, "gather", one_page)
+    monkeypatch.setattr(site, "build_page", no_network)
+    assert site.build(tmp_path / "site", students=True) == 0
+    assert re.search(r'rel="[a-z ]*icon" href="_static/favicon.svg', (tmp_path / "site" / "index.html").read_text())
+    files = [path for path in (tmp_path / "site").rglob("*") if path.is_file()]
+    assert not [path for path in files if str(tmp_path).encode() in path.read_bytes() or ".doctrees" in path.parts]
+    assert {path.name for path in tmp_path.iterdir()} == {"site", "site-source", "site-notes"}

@@ -113,7 +113,7 @@ def test_the_handout_holds_no_solution_and_points_to_nothing_that_is_not_in_it(h
             assert (handed_out / path).exists(), f"{name} names {path}"
         for page in re.findall(r"\b[A-Z]{4,}\.(?:md|cff)\b", text):
             assert page == "README.md", f"{name} names {page}"
-        for target in re.findall(r"(?:`|^    |# |: )make ([a-z-]+)\b(?! [a-z])", text, re.M):
+        for target in re.findall(r"(?:`|^    |# |: |; |, )make ([a-z-]+)\b(?! [a-z])", text, re.M):
             assert target in handout.TARGETS, f"{name} says make {target}"
 
 
@@ -124,6 +124,23 @@ def test_every_target_of_the_handout_can_be_made(handed_out):
         subprocess.run(["make", "--dry-run", target], cwd=handed_out, check=True, capture_output=True)
     listed = subprocess.run(["make"], cwd=handed_out, check=True, capture_output=True, text=True).stdout
     assert set(re.findall(r"^  make ([a-z-]+)", listed, re.M)) < set(handout.TARGETS)
+
+
+def test_the_handouts_makefile_depends_on_no_blank_line_and_keeps_no_unused_variable():
+    text = (PROJECT / "Makefile").read_text(encoding="utf-8")
+    tight = re.sub(r"\n\n(?=[a-z.])", "\n", text)
+    given, from_tight = (handout.makefile_for_students(makefile, "teach") for makefile in (text, tight))
+    assert [line for line in given.split("\n") if line] == [line for line in from_tight.split("\n") if line]
+    for name in re.findall(r"^(\w+) [?:]?= ", given, re.M):
+        assert f"$({name}" in given, name
+
+
+@pytest.mark.parametrize(("text", "given"), [
+    ("It is so. `docs/measurements.md` tells it.", "It is so. The instructors' list of measurements tells it."),
+    ("It is so (docs/measurements.md).", "It is so (the instructors' list of measurements)."),
+    ("As\n`docs/measurements.md` tells.", "As\nthe instructors' list of measurements tells.")])
+def test_what_stands_for_a_name_begins_a_sentence_with_a_capital(text, given):
+    assert handout.here(text) == given
 
 
 def test_lvlab_starts_from_the_handout(handed_out):

@@ -29,6 +29,8 @@ ELSEWHERE = (
     (" (tools/badges.py)", ""),
     (": docs/scaling.md", ""),
     ("written by `make ablation`; ", ""),
+    ("; make site: for the page in the browser", ""),
+    ("make report, make slides: ", "make report: "),
     ("make them with: make pretrain", "unpack the course anew"),
 )
 
@@ -51,10 +53,12 @@ def pyproject_for_students(text):
 
 def makefile_for_students(text, wanted):
     """Return the Makefile with the targets that students can run."""
-    targets = tuple(f"{name}:" for name in TARGETS)
-    blocks = [re.sub(r"^##@.*\n", "", block) for block in text.split("\n\n")]
-    kept = [block for block in blocks if not re.match(r"[\w./%-]+:[^=]", block) or block.startswith(targets)]
-    text = re.sub(r"^(NOTEBOOKS|PAIRS|MINUTES).*\n", "", "\n\n".join(kept), flags=re.M)
+    text = re.sub(r"^(?!\.PHONY)([\w./%-]+):(?!=).*\n(?:\t.*\n)*",
+                  lambda rule: rule[0] if rule[1] in TARGETS else "", text, flags=re.M)
+    for name in reversed(re.findall(r"^(\w+) [?:]?= ", text, re.M)):
+        if not re.search(rf"\$\({name}\b", text):
+            text = re.sub(rf"^{name} .*\n", "", text, flags=re.M)
+    text = re.sub(r"\n{3,}", "\n\n", re.sub(r"^##@.*\n", "", text, flags=re.M))
     text = re.sub(r"^\.PHONY:(?:.*\\\n)*.*\n", f".PHONY: {' '.join(TARGETS[:-1])}\n", text, flags=re.M)
     return re.sub(r"'\.\[.*\]'", f"'.[{wanted}]'", text).rstrip("\n") + "\n"
 
@@ -72,6 +76,8 @@ def files(project=PROJECT):
     texts["environment.yml"] = re.sub(r"\.\[.*\]", f".[{wanted}]", re.sub(r"^#.*\n", "", read("environment.yml")))
     for name in NOTEBOOKS:
         notebook = for_students(nbformat.read(project / "notebooks" / f"{name}.ipynb", 4))
+        for cell in notebook.cells:
+            cell.source = here(cell.source)
         texts[f"notebooks/{name}.ipynb"] = nbformat.writes(notebook) + "\n"
     content = {}
     for path in sorted((project / "lvlab").rglob("*")):
@@ -80,12 +86,14 @@ def files(project=PROJECT):
             texts[name] = read(name)
         elif path.is_file() and "__pycache__" not in path.parts:
             content[name] = path.read_bytes()
-    return content | {name: _here(text).encode() for name, text in texts.items()}
+    return content | {name: here(text).encode() for name, text in texts.items()}
 
 
-def _here(text):
-    """Return a text that points to nothing which is not handed out."""
+def here(text):
+    """Return a text that points to nothing which is not handed out; a sentence still begins with a capital."""
     for theirs, ours in ELSEWHERE:
+        begins = rf"(\A|[.?!]\s+|\n\s*\n){re.escape(theirs)}"
+        text = re.sub(begins, lambda found, ours=ours: found[1] + ours[:1].upper() + ours[1:], text)
         text = text.replace(theirs, ours)
     return text
 

@@ -16,7 +16,7 @@ import nbformat
 
 from lvlab.errors import CourseError
 from lvlab.store.files import PROJECT
-from tools.handout import ELSEWHERE
+from tools.handout import here
 from tools.page import SOURCE as PAGE
 from tools.page import build as build_page
 from tools.static import still
@@ -42,8 +42,7 @@ def unsolved(notebook):
         if cell.cell_type == "code" and (BEGIN in cell.source or CHECK.search(cell.source)):
             cell.outputs = []
         cell.source = re.sub(rf"( *){BEGIN}.*?{END}", r"\1# YOUR CODE HERE", cell.source, flags=re.S)
-        for theirs, ours in ELSEWHERE:
-            cell.source = cell.source.replace(theirs, ours)
+        cell.source = here(cell.source)
     return notebook
 
 
@@ -77,13 +76,15 @@ def gather(source, students):
 def build(out, students=False):
     """Build the site in `out`; return Sphinx' exit code. Every warning is an error.
 
+    Sphinx' own notes (doctrees hold this machine's paths) lie beside `out`: all of `out` goes to a web server.
     Where npm is missing the page with the network is left out, and said; the rest is built.
     """
     from sphinx.cmd.build import main as sphinx
 
     out = Path(out)
-    source = out.with_name(f"{out.name}-source")
-    shutil.rmtree(out, ignore_errors=True)
+    source, notes = out.with_name(f"{out.name}-source"), out.with_name(f"{out.name}-notes")
+    for old in (out, notes):
+        shutil.rmtree(old, ignore_errors=True)
     gather(source, students)
     try:
         build_page(out / PAGE.name)
@@ -91,7 +92,8 @@ def build(out, students=False):
     except CourseError as error:
         there = []
         print(f"make site: without the page that runs the network: {error}")
-    return sphinx(["-q", "-W", "--keep-going", *there, "-b", "html", str(source), str(out)])
+    return sphinx(["-q", "-W", "--keep-going", *there, "-b", "html", "-d", str(notes / "doctrees"),
+                   str(source), str(out)])
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
     python -m tools.slides [--out build/slides.pdf]
 
 The rule: a notebook opens with its title and what one learns. A section (##) is a slide: its title, its first
-paragraph or its list, and the first picture that it shows; each of its exercises is a slide at its end, with the
-question and without hints and solutions. What comes after an exercise's question is never shown.
+paragraph or its list, and the first picture that it shows, else what it prints first; each of its exercises is a slide
+at its end, with the question and without hints and solutions. What comes after an exercise's question is never shown.
+A section of a few words takes its next paragraph, or stands at the head of the section after it.
 """
 
 import argparse
@@ -17,32 +18,41 @@ from pathlib import Path
 import nbformat
 
 from lvlab.store.files import PROJECT, whole_file
+from tools.handout import here
 from tools.static import still
 from tools.student import BEGIN, NOTEBOOKS
 
 TEMPLATE = Path(__file__).with_name("slides.typ")
 HEADING = re.compile(r"^(#{1,3}) (.+)$", re.M)
 PICTURE = re.compile(r"data:image/png;base64,([^\"]+)")
+QUIZ = "lvlab.quiz("
+NOTES = re.compile(r"train_or_open\(|\.checks\.")  # a cell that prints what becomes of the work, not of the subject
+#: What an exercise says of cells that are not on its slide: a remark to leave out, and a sentence to leave out.
+ASIDE = re.compile(r", as above|; the next cell [^.;:]*")
+ABSENT = re.compile(r"\b(next cell|tables? (below|above)|two tables)\b", re.I)
 LONGEST = 420  # characters of a paragraph on a slide
+FEWEST = 100  # characters, below which a slide that shows nothing is too empty
+MOST_LINES = 11  # of what a cell prints
 
 
 def slides_of(notebook):
-    """Return the slides of a notebook as dicts: kind, title, text, points, and picture in base64 or None."""
+    """Return the slides of a notebook as dicts: kind, title, text, points, picture in base64, and printed lines."""
     slides, exercises = [], []
     for cell in still(notebook).cells:
         if cell.cell_type == "markdown":
-            for level, title, text in _sections(cell.source):
-                slide = {"title": plain(title), **_content(text), "picture": None, "level": level}
+            for level, title, text in _sections(here(cell.source)):
+                slide = {"title": plain(title), **_content(text), "picture": None, "printed": "", "level": level}
                 if level == 3:
                     exercises.append(slide)
                 elif level:
                     slides += [*exercises, slide]
                     exercises = []
-                elif slides and not exercises and not slides[-1]["text"] + "".join(slides[-1]["points"]):
-                    slides[-1] |= _content(text)
-        elif slides and not exercises and not slides[-1]["picture"] and BEGIN not in cell.source:
-            slides[-1]["picture"] = _picture(cell)
-    return [slide for slide in slides + exercises if slide["text"] or slide["points"] or slide["picture"]]
+                elif slides and not exercises:
+                    slides[-1]["points"] = slides[-1]["points"] or ([] if slides[-1]["text"] else slide["points"])
+                    slides[-1]["text"] += slide["text"]
+        elif slides and not exercises and BEGIN not in cell.source:
+            _show(cell, slides[-1])
+    return _merged([_finished(slide) for slide in slides + exercises])
 
 
 def _sections(source):
@@ -57,26 +67,70 @@ def _sections(source):
 
 
 def _content(text):
-    """Return the first paragraph and the first list of a text, as plain words."""
+    """Return the paragraphs and the first list of a text, as plain words."""
     blocks = [block.strip() for block in re.split(r"\n\s*\n", text.strip()) if block.strip()]
-    words, points = "", []
+    paragraphs, points = [], []
     for block in blocks:
         items = re.split(r"^(?:[-*]|\d+\.) ", block, flags=re.M)
         if len(items) > 1 and not points:
             points = [plain(item) for item in items[1:]]
-        elif len(items) == 1 and not words and not block.startswith(("|", "<", "![", "```", "$$")):
-            words = plain(block)
-    return {"text": _shortened(words), "points": points[:7]}
+        elif len(items) == 1 and not block.startswith(("|", "<", "![", "```", "$$")):
+            paragraphs.append(plain(block))
+    return {"text": paragraphs, "points": points[:7]}
 
 
-def _shortened(words):
+def _show(cell, slide):
+    """Take on the slide what a cell shows: its picture, what it prints before it asks, or what it asks."""
+    if QUIZ in cell.source:
+        slide["text"] += [output["data"]["text/plain"] for output in cell.outputs] if slide["text"] else []
+        slide["asked"] = True
+    slide["picture"] = slide["picture"] or _picture(cell)
+    if not slide["points"] and not slide.get("asked") and not NOTES.search(cell.source):
+        slide["printed"] = slide["printed"] or _printed(cell)
+
+
+def _finished(slide):
+    """Return a slide with as much text as fits: nothing in it announces what the slide does not show."""
+    paragraphs = slide["text"]
+    slide["printed"] = "" if slide["picture"] else slide["printed"]
+    shown = slide["picture"] or slide["printed"]
+    words = ""
+    for paragraph in paragraphs:
+        if words and (shown or slide["level"] != 2 or slide["points"] or len(words) >= FEWEST):
+            break
+        sentences = re.split(r"(?<=[.?!]) ", paragraph)
+        if slide["level"] == 3:
+            sentences = [sentence for sentence in (ASIDE.sub("", sentence) for sentence in sentences)
+                         if not ABSENT.search(sentence)]
+        if sentences and sentences[-1].endswith(":") and not (shown or slide["points"]):
+            sentences.pop()
+        words = f"{words} {_shortened(sentences)}".strip()
+    return slide | {"text": words}
+
+
+def _shortened(sentences):
     """Return whole sentences of a paragraph, as many as fit on a slide."""
-    sentences, kept = re.split(r"(?<=[.?!]) ", words), ""
+    kept = ""
     for sentence in sentences:
         if kept and len(kept) + len(sentence) > LONGEST:
             break
         kept = f"{kept} {sentence}".strip()
     return kept
+
+
+def _merged(slides):
+    """Return the slides without empty ones; what is nearly empty stands at the head of the section after it."""
+    merged, carried = [], ""
+    for slide, following in zip(slides, [*slides[1:], None], strict=True):
+        slide["text"] = f"{carried} {slide['text']}".strip()
+        carried = ""
+        if slide["picture"] or slide["printed"] or slide["points"] or len(slide["text"]) >= FEWEST:
+            merged.append(slide)
+        elif slide["level"] == 2 and following and following["level"] == 2:
+            carried = f"{slide['title']}{'' if slide['title'].endswith('?') else '.'} {slide['text']}"
+        elif slide["text"]:
+            merged.append(slide)
+    return merged
 
 
 def plain(markdown):
@@ -93,6 +147,20 @@ def _picture(cell):
         if shown:
             return "".join(shown).replace("\n", "")
     return None
+
+
+def _printed(cell):
+    """Return the first lines that a cell prints, or those of its table or list; "" where there is neither."""
+    text = ""
+    for output in cell.get("outputs", []):
+        data = output.get("data", {})
+        words = "".join(data.get("text/plain", ""))
+        if output.get("name") == "stdout":
+            text += "".join(output["text"])
+        elif "text/html" in data or words.startswith("["):
+            text += re.sub(r"[ \\]+$", "", words.split("\n\n")[0], flags=re.M)  # a wide table goes on below
+    lines = text.rstrip().split("\n")
+    return "\n".join(lines[:MOST_LINES] + ["…"] * (len(lines) > MOST_LINES))
 
 
 def build(out, notebooks=PROJECT / "notebooks"):

@@ -14,6 +14,7 @@ html_show_copyright = False
 highlight_language = "text"  # docstrings; notebook cells bring their own
 html_title = "lvlab · find the left ventricle"
 html_static_path = ["_static"]
+html_favicon = "_static/favicon.svg"
 html_css_files = ["fold.css"]
 nb_execution_mode = "off"
 myst_heading_anchors = 3
