@@ -65,7 +65,7 @@ report: install  ## figures, and the report itself: report.html (one file) and r
 	$(LVLAB) report $(WHOLE)
 
 student: .venv/course-installed  ## build/student: the notebooks without solutions; build/nbgrader: a course to mark
-	rm -rf build/student build/nbgrader
+	rm -rf build/student
 	$(BIN)/python -m tools.student --out build/student --course build/nbgrader
 
 handout: .venv/course-installed  ## build/lvlab-course.zip: what to give to students

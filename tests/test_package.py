@@ -1,5 +1,6 @@
 """The set-up itself: dependencies agree, imports stay light, and the tests can fail."""
 
+import contextlib
 import os
 import re
 import subprocess
@@ -103,12 +104,22 @@ def test_times_are_spoken_in_steps_rounded_up():
         "5 seconds", "5 seconds", "10 seconds", "55 seconds", "1 minute", "1 minute", "1.5 minutes", "2 minutes"]
 
 
-def test_lab_hands_on_the_options_of_jupyterlab(tmp_path, monkeypatch):
+def test_lab_hands_on_the_options_of_jupyterlab_and_lets_it_ask_before_it_stops(tmp_path, monkeypatch):
     from lvlab.commands import course
 
-    called = []
-    answer = SimpleNamespace(returncode=3)
-    monkeypatch.setattr(course.subprocess, "run", lambda command, **_: called.append(command) or answer)
+    called, answers = [], iter((KeyboardInterrupt, 3))
+
+    @contextlib.contextmanager
+    def start(command, **_):
+        called.append(command)
+        yield SimpleNamespace(wait=wait)
+
+    def wait():
+        if (answer := next(answers)) is KeyboardInterrupt:
+            raise answer
+        return answer
+
+    monkeypatch.setattr(course.subprocess, "Popen", start)
     (tmp_path / "training").mkdir()
     assert main(["lab", "--data", str(tmp_path), "--", "--no-browser", "--port", "9000"]) == 3
     assert called[0][-4:-1] == ["--no-browser", "--port", "9000"]
