@@ -44,3 +44,10 @@ def real_folder():
     if not (folder / "training").is_dir():
         pytest.skip(f"no real patients at {folder}; set LVLAB_REAL_DATA to a course folder")
     return folder
+
+
+def pytest_collection_modifyitems(items):
+    """Give a busy machine a minute to deliver a cell's outputs: nbval has no option for its five seconds."""
+    for item in items:
+        if hasattr(item, "output_timeout"):
+            item.output_timeout = 60
