@@ -100,7 +100,7 @@ def _marks(notebook):
 
 def point_table(points):
     """Return a row a student and a column an exercise, in the order of the course, and the sum."""
-    table = pd.DataFrame.from_dict(points, orient="index", dtype=float)
+    table = pd.DataFrame.from_dict(points, orient="index", dtype=float).reindex(points)
     table = table[sorted(table.columns, key=lambda number: [int(part) for part in number.split(".")])]
     table.insert(0, "points", table.sum(axis=1))
     return table.rename_axis("student").reset_index()

@@ -3,12 +3,11 @@
 The graph is built here, because it has eight kinds of node; Keras' own export needs tf2onnx on top.
 """
 
-from importlib.metadata import version
-
 import numpy as np
 
 from lvlab.errors import CourseError
 from lvlab.store.files import whole_file
+from lvlab.store.runs import versions
 
 OPSET, IR = 17, 8  # of 2022: every engine of today reads them, onnxruntime-web too
 ABOUT = ("U-Net of lvlab: the left ventricle's cavity in a short-axis MR slice. image: the central size x size pixels, "
@@ -32,7 +31,7 @@ def write_onnx(run, path):
     Input `image`, output `probability`: (n, size, size, 1), as in Keras. Metadata: what `about` returns.
     """
     onnx = need_onnx()
-    model = onnx.helper.make_model(graph_of(run.model), producer_name="lvlab", producer_version=version("lvlab"),
+    model = onnx.helper.make_model(graph_of(run.model), producer_name="lvlab", producer_version=versions()["lvlab"],
                                    opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=IR, doc_string=ABOUT)
     onnx.helper.set_model_props(model, about(run))
     onnx.checker.check_model(model, full_check=True)
@@ -43,7 +42,7 @@ def write_onnx(run, path):
 def about(run):
     """Return as texts what an engine must know beside the network: size, grid, threshold, parts, lvlab's version."""
     recipe = run.recipe
-    known = {"lvlab": version("lvlab"), "recipe": recipe.name, "size": run.model.input_shape[1], "grid": recipe.grid,
+    known = {"lvlab": versions()["lvlab"], "recipe": recipe.name, "size": run.model.input_shape[1], "grid": recipe.grid,
              "threshold": recipe.threshold, "parts": recipe.parts}
     return {key: str(value) for key, value in known.items()}
 

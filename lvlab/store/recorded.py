@@ -148,7 +148,8 @@ class Recorder(Keeper):
         done = super().begin(model)
         if self.stored is not None:
             done = self._put_back(model)
-        self.bar = tqdm(total=self.recipe.epochs, initial=done, desc="Training", disable=self.quiet, bar_format=BAR)
+        self.bar = tqdm(total=self.recipe.epochs, initial=done, desc="Training", disable=self.quiet, bar_format=BAR,
+                        mininterval=1)  # a notebook's client that does not read along keeps a thousand messages
         return done
 
     def _put_back(self, model):
@@ -171,7 +172,7 @@ class Recorder(Keeper):
         return len(self.rows)
 
     def on_train_batch_end(self, batch, logs=None):
-        self.bar.update(min(1 / self.params["steps"], self.bar.total - self.bar.n))  # shown ten times a second at most
+        self.bar.update(min(1 / self.params["steps"], self.bar.total - self.bar.n))  # shown once a second at most
 
     def on_epoch_end(self, epoch, logs=None):
         super().on_epoch_end(epoch, logs)

@@ -96,13 +96,16 @@ class Quiz(ipywidgets.VBox):
         said = "" if chosen is None else "<b>Yes.</b> " if chosen == self.question.right else "<b>Not quite.</b> "
         self.verdict.value = said + html.escape(self.question.choices.get(chosen, ""))
 
-    def _repr_mimebundle_(self, **kwargs):
+    _ipython_display_ = None  # ipywidgets 7 would show the widget alone
+
+    def _repr_mimebundle_(self, **_):
         """Return the widget and, for pages without a kernel, the question and a folded answer."""
         text, choices, right = self.question
         reasons = "".join(f"<li>{html.escape(choice)}: {html.escape(why)}</li>" for choice, why in choices.items())
         folded = f"<details><summary>Answer</summary><p>{html.escape(right)}</p><ul>{reasons}</ul></details>"
         asked = f"<p><b>Predict first.</b> {html.escape(text)} {html.escape(', '.join(choices))}?</p>"
-        return {**super()._repr_mimebundle_(**kwargs), "text/html": f"<div>{asked}{folded}</div>",
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
+        return {"application/vnd.jupyter.widget-view+json": view, "text/html": f"<div>{asked}{folded}</div>",
                 "text/plain": f"Predict first. {text} {', '.join(choices)}?"}
 
 
