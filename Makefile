@@ -28,7 +28,7 @@ WHOLE = $(if $(DATA),--data "$(DATA)") --recipe $(RECIPE) --start $(START) --see
 
 .DEFAULT_GOAL := help
 .PHONY: help install data lab figures report test student handout overview slides site notebooks tensorboard lint pairs pretrain stress card benchmark ablation \
-        timings test-kill scale test-browser clean
+        timings test-all test-kill scale test-browser clean
 
 help:
 	@awk -F ':.*## ' '/^##@ / {print "\n" substr($$0, 5)} / ## / && /^[a-z-]+:/ {printf "  make %-13s %s\n", $$1, $$2}' \
@@ -53,12 +53,8 @@ lab: install  ## open JupyterLab with the notebooks
 figures: install  ## train (where needed) and evaluate: pictures and tables in figures/
 	$(LVLAB) figures $(WHOLE)
 
-test: .venv/course-installed lint pairs  ## check that everything works: lint, unit tests, every notebook run and compared
-	rm -rf build/test
-	$(LVLAB) phantom --out build/test/phantom --quiet
-	LVLAB_DATA="$(CURDIR)/build/test/phantom" LVLAB_RUNS="$(CURDIR)/build/test/runs" MPLCONFIGDIR="$(CURDIR)/build/mpl" \
-	$(BIN)/python -m pytest -q -p no:cacheprovider tests notebooks \
-	  --nbval --nbval-current-env --nbval-cell-timeout=900 --nbval-sanitize-with tests/nbval.cfg
+test: SHARE := -m "not slow"
+test: test-all  ## check that everything works: lint, unit tests, every notebook run and compared
 
 ##@ For instructors
 report: install  ## figures, and the report itself: report.html (one file) and report.pdf in figures/
@@ -120,6 +116,13 @@ ablation: install data  ## change one ingredient of LAB at a time; writes lvlab/
 
 timings: install  ## measure each notebook's minutes and memory and write them at its head (8 minutes)
 	$(BIN)/python -m tools.timings
+
+test-all: .venv/course-installed lint pairs  ## make test, and the tests that are marked slow
+	rm -rf build/test
+	$(LVLAB) phantom --out build/test/phantom --quiet
+	LVLAB_DATA="$(CURDIR)/build/test/phantom" LVLAB_RUNS="$(CURDIR)/build/test/runs" MPLCONFIGDIR="$(CURDIR)/build/mpl" \
+	$(BIN)/python -m pytest -q -p no:cacheprovider -n logical --maxprocesses 4 $(SHARE) tests notebooks \
+	  --nbval --nbval-current-env --nbval-cell-timeout=900 --nbval-sanitize-with tests/nbval.cfg
 
 test-kill: install  ## kill a training ten times, resume it, and compare (12 minutes)
 	$(BIN)/python -m tools.kill

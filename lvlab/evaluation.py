@@ -4,14 +4,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from lvlab import metrics
 from lvlab.errors import CourseError
 from lvlab.slices import SliceSet
 
-THRESHOLDS = np.arange(1, 100) / 100
 BATCH = 20
 
 
@@ -128,14 +127,3 @@ def ranked(scores: pd.DataFrame) -> dict[str, Any]:
     if len(order) == 0:
         return {}
     return {"best": order[-1], "median": order[(len(order) - 1) // 2], "worst": order[0]}
-
-
-def threshold_curves(truth: np.ndarray, probability: ArrayLike, thresholds: np.ndarray = THRESHOLDS) -> pd.DataFrame:
-    """Return the four metrics of one slice at many thresholds: a DataFrame indexed by threshold.
-
-    truth, probability : (h, w) or (h, w, 1)
-    """
-    predicted = np.asarray(probability).reshape(1, *truth.shape[:2]) >= np.reshape(thresholds, (-1, 1, 1))
-    truth = np.broadcast_to(np.reshape(truth, (1, *truth.shape[:2])), predicted.shape)
-    return pd.DataFrame({name: getattr(metrics, name)(truth, predicted) for name in metrics.NAMES},
-                        index=pd.Index(thresholds, name="threshold"))

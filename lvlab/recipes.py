@@ -12,6 +12,7 @@ CHOICES = {
     "loss": ("dice", "dice_bce", "slice_dice_bce"),
     "schedule": ("constant", "cosine"),
     "augmentation": ("none", "gentle", "full", "strong"),
+    "ending": ("same", "gentle"),
     "precision": ("auto", "bfloat16", "float32"),
     "keep": ("best", "last"),
     "start": ("scratch", "phantom"),
@@ -45,6 +46,7 @@ class Recipe:
     epochs : validations; each sees the training slices `passes` times
     passes : passes over the training slices an epoch
     augmentation : "none", "gentle", "full" or "strong" (see augment.py)
+    ending : "same", or "gentle": this in every other batch of the last third (after Ge et al. 2021, arXiv:2107.08430)
     precision : "float32", or "auto" (bfloat16 where the CPU or GPU multiplies it in hardware)
     validation_fraction : share of the slices, whole patients, that the command line holds out
     keep : "best" validation loss, or "last" epoch
@@ -66,6 +68,7 @@ class Recipe:
     epochs: int = 100
     passes: int = 1
     augmentation: str = "none"
+    ending: str = "same"
     precision: str = "float32"
     validation_fraction: float = 0.2
     keep: str = "best"
@@ -102,6 +105,10 @@ class Recipe:
                               "version that wrote it")
         return cls(**{"name": "unnamed", **values})
 
+    def steps(self, slices: int) -> int:
+        """Return the steps of one epoch with so many training slices."""
+        return -(-slices * self.passes // self.batch_size)  # rounded up
+
     def as_dict(self) -> dict[str, Any]:
         """Return the recipe as plain values, for JSON."""
         return {**asdict(self), "filters": list(self.filters)}
@@ -118,12 +125,13 @@ def _filters(filters):
 
 
 ASSIGNMENT = Recipe("assignment")
-LAB = Recipe("lab", filters=(48, 96, 192), grid=4, kernel_initializer="he_normal", loss="dice_bce", learning_rate=2e-3,
-             schedule="cosine", batch_size=4, epochs=18, passes=3, augmentation="full", precision="auto")
+LAB = Recipe("lab", (48, 96, 192), kernel_initializer="he_normal", loss="dice_bce", learning_rate=1e-3, keep="last",
+             grid=4, schedule="cosine", epochs=22, passes=3, augmentation="full", ending="gentle", precision="auto")
 
 #: A few patients teach how their outlines are drawn, which the last layer can say; what a heart looks like stays as the
 #: shipped weights know it. Training only what comes last: Donahue et al. 2014, arXiv:1310.1531.
-LAB_FROM_PHANTOM = replace(LAB, filters=(16, 32, 64, 128, 256), grid=2, start="phantom", layers="last", batch_size=8,
-                           epochs=5, passes=2, augmentation="none", keep="last", parts="largest")
+LAB_FROM_PHANTOM = replace(LAB, filters=(16, 32, 64, 128, 256), grid=2, start="phantom", layers="last",
+                           learning_rate=2e-3, batch_size=8, epochs=5, passes=2, augmentation="none", ending="same",
+                           parts="largest")
 
 RECIPES = {("lab", "scratch"): LAB, ("lab", "phantom"): LAB_FROM_PHANTOM, ("assignment", "scratch"): ASSIGNMENT}

@@ -18,7 +18,7 @@
 # - how uncertain a mean of a few slices is, and how to compare two methods on the same slices;
 # - what such a number says, and what it does not.
 #
-# **Time:** 30 minutes to read, 35 seconds to run. **Memory:** 1.1 GB. (`make timings`, 2 cores)
+# **Time:** 30 minutes to read, 30 seconds to run. **Memory:** 1 GB. (`make timings`, 2 cores)
 #
 # **You need:** the ideas of notebooks 1 and 2. Having run them is not necessary; without notebook 2's run this one
 # trains the network first.
@@ -442,7 +442,7 @@ lvlab.quiz("lower")
 
 # %% tags=["nbval-ignore-output"]
 median = lvlab.evaluation.ranked(scores)["median"]
-curves = lvlab.evaluation.threshold_curves(test.masks[median], probability[median])
+curves = lvlab.views.threshold_curves(test.masks[median], probability[median])
 assert curves.recall.is_monotonic_decreasing
 lvlab.views.threshold_view(test, probability, median, threshold=0.5)
 

@@ -45,6 +45,7 @@ def test_never_empty_draws_where_the_network_only_hesitated(slices):
     np.testing.assert_array_equal(predicted[1, ..., 0], hesitant > 0.1)
 
 
+@pytest.mark.slow
 def test_one_row_for_each_training_and_each_step_afterwards(phantom_folder, tmp_path):
     tiny = replace(lvlab.LAB, filters=(4, 8), epochs=1, passes=1, augmentation="none", precision="float32")
     table = ablation.ablation(lvlab.load(phantom_folder), tmp_path, seeds=[3], quiet=True,

@@ -162,7 +162,7 @@ def one_after_the_other(course, tmp_path_factory):
     return crossval.cross_validate(course, TINY, tmp_path_factory.mktemp("cv") / "here", folds=2, quiet=True)[0]
 
 
-@pytest.fixture(params=["processes", "cluster"])
+@pytest.fixture(params=[pytest.param("processes", marks=pytest.mark.slow), "cluster"])
 def place(request):
     """Arguments of `open_pool`, and how to find what to kill from the process that trains."""
     if request.param == "processes":

@@ -75,8 +75,10 @@ def test_a_spoilt_metric_turns_the_tests_red(tmp_path):
         "import hypothesis\nimport lvlab.metrics as m\nm.dice = m.jaccard\n"
         "hypothesis.settings.register_profile('first failure', phases=[hypothesis.Phase.generate])\n")
     spoilt = python("-m", "pytest", "-q", "-p", "no:cacheprovider", PROJECT / "tests" / "test_metrics.py",
-                    "-k", "symmetric", "-p", "spoil", "--hypothesis-profile", "first failure",
-                    cwd=tmp_path, env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])})
+                    "-k", "symmetric", "-p", "_hypothesis_pytestplugin", "-p", "spoil",
+                    "--hypothesis-profile", "first failure",
+                    cwd=tmp_path, env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]),
+                                       "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"})
     assert spoilt.returncode == 1 and "test_dice_and_jaccard_are_symmetric" in spoilt.stdout
 
 

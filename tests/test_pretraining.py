@@ -51,6 +51,7 @@ def test_a_killed_pretraining_goes_on_where_it_was(tmp_path):
     assert run.model.count_params() == run.record["parameters"]
 
 
+@pytest.mark.slow
 def test_refining_moves_the_student_and_tells_its_teacher(tmp_path, monkeypatch):
     for name, value in {"VALIDATION": 4, "BATCH": 2, "WARM_UP": 1}.items():
         monkeypatch.setattr(refining, name, value)

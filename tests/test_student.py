@@ -16,6 +16,7 @@ from lvlab.teach import checks
 from tools import handout, overview, student
 
 NAMES = student.NOTEBOOKS
+FIRST = "01_explore_data"
 EXERCISE = re.compile(r"^### Exercise (\d+\.\d+) · ", re.M)
 
 
@@ -145,10 +146,11 @@ def test_what_stands_for_a_name_begins_a_sentence_with_a_capital(text, given):
 
 def test_lvlab_starts_from_the_handout(handed_out):
     environment = {**os.environ, "PYTHONPATH": str(handed_out), "LVLAB_DATA": ""}
-    result = subprocess.run([sys.executable, "-m", "lvlab", "doctor"], cwd=handed_out, env=environment,
-                            capture_output=True, text=True, timeout=300)
+    result = subprocess.run([sys.executable, "-m", "lvlab", "phantom", "--patients", "1", "--out", "new"],
+                            cwd=handed_out, env=environment, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
-    assert "weights: shipped" in result.stdout and "Traceback" not in result.stdout + result.stderr
+    assert (handed_out / "new" / "training").is_dir() and "Traceback" not in result.stdout + result.stderr
+    assert (handed_out / "lvlab" / "store" / "weights" / "weights.npz").is_file()
 
 
 def labels(path):
@@ -162,18 +164,18 @@ def test_nbgrader_gives_full_marks_to_a_solved_handout_and_none_to_an_empty_one(
     for path in (course / "release" / "lvlab").glob("*.ipynb"):
         assert labels(path) == labels(edition / path.name) == labels(handed_out / "notebooks" / path.name) != []
     for who in ("solved", "empty"):
-        notebook = nbformat.read(handed_out / "notebooks" / "01_explore_data.ipynb", 4)
+        notebook = nbformat.read(handed_out / "notebooks" / f"{FIRST}.ipynb", 4)
         if who == "solved":
-            solve(notebook, source("01_explore_data"))
+            solve(notebook, source(FIRST))
         submitted = course / "submitted" / who / "lvlab"
         submitted.mkdir(parents=True)
-        nbformat.write(notebook, submitted / "01_explore_data.ipynb")
+        nbformat.write(notebook, submitted / f"{FIRST}.ipynb")
     nbgrader(course, phantom_folder, "autograde", "lvlab", "--create")
     from nbgrader.api import Gradebook
 
     with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as book:
         scores = {who: book.find_submission("lvlab", who) for who in ("solved", "empty")}
-        assert scores["solved"].score == len(exercises(source("01_explore_data")))
+        assert scores["solved"].score == len(exercises(source(FIRST)))
         assert scores["empty"].score == 0
     points, odd = overview.points_of_gradebook(course / "gradebook.db")
     assert (points["solved"]["1.1"], points["empty"]["1.1"], points["solved"]["2.1"], odd) == (1, 0, None, [])

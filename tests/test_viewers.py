@@ -76,7 +76,7 @@ def test_threshold_explorer_redraws(slices, prediction):
 
 def test_threshold_curves_are_the_metrics_at_each_threshold(slices):
     probability = np.random.default_rng(0).random(slices.masks[0].shape, np.float32)
-    curves = evaluation.threshold_curves(slices.masks[0], probability)
+    curves = views.threshold_curves(slices.masks[0], probability)
     for threshold in (0.01, 0.5, 0.99):
         predicted = evaluation.masks_of(probability, threshold)
         for name in lvlab.metrics.NAMES:

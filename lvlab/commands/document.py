@@ -149,14 +149,16 @@ def _method(evidence):
     start = {"scratch": "from random weights", "phantom": "from weights trained on phantoms only"}[recipe.start]
     kept = {"best": "the lowest validation loss", "last": "the last epoch"}[recipe.keep]
     blend = f", blended by {recipe.blend:g} with those of the start" if recipe.blend < 1 else ""
+    ending = f", {recipe.ending} in half of the last third" * (recipe.ending != "same")
     layers = " Only its last layer was trained." * (recipe.layers == "last")
     parts = " Of each mask only the largest connected part is kept." * (recipe.parts == "largest")
     return "text", (
         f"A U-Net (Ronneberger et al. 2015, doi:10.1007/978-3-319-24574-4_28) of {len(recipe.filters)} levels with "
         f"{', '.join(map(str, recipe.filters))} filters{parameters}.{grid} It was trained {start} by Adam with {rate} "
         f"{recipe.learning_rate:g} on {LOSSES[recipe.loss]}, in batches of {recipe.batch_size}, for {recipe.epochs} "
-        f"epochs, each of {recipe.passes} times all slices; augmentation: {recipe.augmentation}.{layers} Kept are the "
-        f"weights of {kept}{blend}. A pixel is inside where the probability is at least {recipe.threshold:g}.{parts}")
+        f"epochs, each of {recipe.passes} times all slices; augmentation: {recipe.augmentation}{ending}.{layers} Kept "
+        f"are the weights of {kept}{blend}. A pixel is inside where the probability is at least "
+        f"{recipe.threshold:g}.{parts}")
 
 
 def _parameters(evidence):

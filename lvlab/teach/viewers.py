@@ -7,7 +7,7 @@ import ipywidgets
 import numpy as np
 import pandas as pd
 
-from lvlab.evaluation import masks_of, threshold_curves
+from lvlab.evaluation import masks_of
 from lvlab.pictures import OPACITY
 from lvlab.teach import views
 from lvlab.teach.controls import beside, settle, slice_choice, viewer
@@ -93,7 +93,7 @@ def threshold_explorer(slices, probability):
 
     @cache
     def curves(row):
-        return threshold_curves(slices.masks[row], probability[row])
+        return views.threshold_curves(slices.masks[row], probability[row])
 
     def draw():
         return views.threshold_view(slices, probability, row.value, threshold.value, curves(row.value))

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from lvlab import metrics
-from lvlab.evaluation import masks_of, threshold_curves
+from lvlab.evaluation import masks_of
 from lvlab.pictures import (
     DRAWING,
     INVENTED,
@@ -27,6 +28,7 @@ from lvlab.pictures import (
 )
 from lvlab.teach.describe import words
 
+THRESHOLDS = np.arange(1, 100) / 100
 ABLATION = Path(__file__).with_name("ablation.csv")  # written by `make ablation`; docs/measurements.md explains it
 
 
@@ -232,7 +234,7 @@ def _size(mask, row):
 def threshold_view(slices, probability, row, threshold=0.5, curves=None):
     """Draw probability, mask and the four metrics of one slice at a threshold.
 
-    curves : what `evaluation.threshold_curves` returned for this slice; computed where not given
+    curves : what `threshold_curves` returned for this slice; computed where not given
     """
     truth, predicted = slices.masks[row], masks_of(probability[row], threshold)
     figure, axes = _live_figure(3, 3.4, bottom=0.13)
@@ -250,6 +252,17 @@ def threshold_view(slices, probability, row, threshold=0.5, curves=None):
 
 #: Missed pixels lower recall, invented ones precision: each curve has the colour of what lowers it.
 CURVES = {"precision": (INVENTED, "--"), "recall": (MISSED, ":"), "dice": ("0.1", "-"), "jaccard": ("0.5", "-.")}
+
+
+def threshold_curves(truth, probability, thresholds=THRESHOLDS):
+    """Return the four metrics of one slice at many thresholds: a DataFrame indexed by threshold.
+
+    truth, probability : (h, w) or (h, w, 1)
+    """
+    predicted = np.asarray(probability).reshape(1, *truth.shape[:2]) >= np.reshape(thresholds, (-1, 1, 1))
+    truth = np.broadcast_to(np.reshape(truth, (1, *truth.shape[:2])), predicted.shape)
+    return pd.DataFrame({name: getattr(metrics, name)(truth, predicted) for name in metrics.NAMES},
+                        index=pd.Index(thresholds, name="threshold"))
 
 
 def _threshold_curves(axis, truth, predicted, threshold, curves):
