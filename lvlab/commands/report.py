@@ -162,7 +162,7 @@ def write_report(run, slices, out):
             for ending, about in (("png", {"Software": None}), ("svg", {"Date": None})):
                 with whole_file(out / f"{name}.{ending}") as temporary:
                     figure.savefig(temporary, dpi=150, format=ending, metadata=about)
-                figure.set_layout_engine("none")  # found by the first of the two, and slow to find
+                figure.set_layout_engine(None)  # found by the first of the two, and slow to find
     write_json(out / "manifest.json", manifest(evidence, drawn))
     return evidence
 
