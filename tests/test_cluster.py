@@ -51,7 +51,8 @@ def test_a_job_that_kills_each_of_its_processes_is_given_up_and_an_error_comes_b
 def test_processes_end_with_the_one_that_started_them(how):
     script = ("import time\nfrom lvlab.commands import workers\nwith workers.open_pool(2) as pool:\n"
               "    list(workers.finished(pool, time.sleep, [(60,), (60,)]))")
-    parent = psutil.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
+    parent = psutil.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL,
+                          preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # background jobs ignore it
     while len(children := parent.children()) < 2:
         time.sleep(0.05)
     parent.send_signal(how)
