@@ -20,7 +20,7 @@ from lvlab.losses import LOSSES, slice_dice, soft_dice_loss
 from lvlab.recipes import ASSIGNMENT, CHOICES, LAB, Recipe
 from lvlab.store import recorded, runs, shipped
 from lvlab.store.recorded import train, train_or_open
-from lvlab.training import build, fit
+from lvlab.training import batches, build, fit
 from lvlab.unet import unet
 
 TINY = replace(LAB, filters=(4, 8), batch_size=4, epochs=3, passes=2, keep="best")
@@ -103,6 +103,16 @@ def test_augmentation_moves_image_and_mask_alike_and_repeats_with_its_seed(data)
         if mask.sum() > 60:
             assert image[mask].mean() > image[~mask].mean() + 0.2
     assert np.mean(metrics.dice(masks, moved_masks)) < 0.8
+
+
+def test_every_other_batch_of_the_last_third_is_augmented_gently(data):
+    recipe = replace(TINY, epochs=2)
+    steps = 2 * recipe.steps(len(data[0]))
+    plain, changed = (batches(data[0], each, 7) for each in (replace(recipe, augmentation="none"), recipe))
+    for step, (before, after) in enumerate(zip(plain.take(steps), changed, strict=False)):
+        strength = "gentle" if step >= 2 * steps // 3 and step % 2 else "full"
+        for expected, found in zip(augment(*before, tf.constant([7, step]), strength), after, strict=True):
+            np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_training_learns_and_leaves_a_whole_run_folder(run, data):
