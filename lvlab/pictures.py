@@ -162,7 +162,7 @@ def draw_slice(axis, image, title="", truth=None, prediction=None, small=False):
     for mask, colour in ((truth, TRUTH), (prediction, PREDICTION)):
         outline(axis, mask, colour, 1 if small else 1.4)
     axis.set_title(title, fontsize=8 if small else 9)
-    axis.axis("off")
+    axis.set(xticks=[], yticks=[], frame_on=False)  # axis("off") would look the same, yet lay out ticks that none sees
 
 
 def draw_scale(axis, spacing_mm, side, length_mm=20):

@@ -1,5 +1,6 @@
 """What several test files share: a phantom course folder, and the real one where it is at hand."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from lvlab import phantom
 from lvlab.store.files import PROJECT
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+gc.disable()  # until all test files are imported, TensorFlow with them: as lvlab/store/quiet.py does
 if "LVLAB_RUNS" not in os.environ:  # a check that a test calls leaves no verdict in the course's own progress.json
     os.environ["LVLAB_RUNS"] = str(PROJECT / "build" / "test" / "runs")
 # A busy machine is no failure, and CI sees the same examples as a colleague does.
@@ -48,6 +50,8 @@ def real_folder():
 
 def pytest_collection_modifyitems(items):
     """Give a busy machine a minute to deliver a cell's outputs: nbval has no option for its five seconds."""
+    gc.freeze()
+    gc.enable()
     for item in items:
         if hasattr(item, "output_timeout"):
             item.output_timeout = 60

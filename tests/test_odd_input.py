@@ -462,11 +462,12 @@ def test_settings_of_another_course_and_a_file_called_keras_change_nothing(place
     done = subprocess.run([sys.executable, "-m", "lvlab", "doctor"], capture_output=True, text=True, env=environment)
     assert done.returncode == 0 and "my first" not in done.stdout and not done.stderr
     assert "keras.json: floatx, epsilon, backend, image_data_format differ; lvlab uses Keras' defaults" in done.stdout
-    code = ("import lvlab; from lvlab.teach import lesson; lesson._need_a_sound_backend(); import keras; "
-            "from lvlab.unet import unet; unet((4, 8)); import matplotlib.pyplot\n"
-            "print(keras.config.backend(), keras.config.floatx(), keras.config.image_data_format())")
+    code = ("import gc, lvlab; from lvlab.teach import lesson; lesson._need_a_sound_backend()\n"
+            "import lvlab.store.recorded, keras; from lvlab.unet import unet; unet((4, 8)); import matplotlib.pyplot\n"
+            "print(keras.config.backend(), keras.config.floatx(), keras.config.image_data_format())\n"
+            "print(gc.isenabled(), gc.get_freeze_count() > 100_000)  # TensorFlow's objects are there to stay")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=PROJECT)
-    assert done.stdout == "tensorflow float32 channels_last\n"
+    assert done.stdout == "tensorflow float32 channels_last\nTrue True\n"
 
 
 def test_nobody_without_a_name_and_without_a_home_can_work(place):
