@@ -18,9 +18,9 @@ PYTHON ?= $(shell for p in $(SUPPORTED); do $$p -c 'import sys; sys.exit(not (3,
 BIN := .venv/bin
 LVLAB := $(BIN)/python -m lvlab
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-# uv installs in a quarter of pip's time. Where it cannot (an index that only a file of pip's names), pip does.
+# uv installs in a third of pip's time. Where it cannot (an index that only a file of pip's names), pip does.
 UV := $(BIN)/uv pip install --quiet --python .venv --compile-bytecode --constraint constraints.txt
-UV += $(if $(PIP_NO_INDEX),--no-index) $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)")
+UV += $(if $(PIP_NO_INDEX),--no-index) $(foreach place,$(PIP_FIND_LINKS),--find-links "$(place)")
 UV += $(if $(PIP_INDEX_URL),--default-index "$(PIP_INDEX_URL)")
 INSTALL = echo "Installing the pinned packages ($(1)) into .venv …"; { $(PIP) uv && $(UV) --editable $(1); } || { echo "make: now with pip, which takes longer" >&2; $(PIP) --editable $(1); }
 EXTRAS := '.[teach,dev,codecs,report,dicom-seg,nifti,onnx]'
