@@ -125,8 +125,8 @@ def _filters(filters):
 
 
 ASSIGNMENT = Recipe("assignment")
-LAB = Recipe("lab", (48, 96, 192), kernel_initializer="he_normal", loss="dice_bce", learning_rate=1e-3, keep="last",
-             grid=4, schedule="cosine", epochs=22, passes=3, augmentation="full", ending="gentle", precision="auto")
+LAB = Recipe("lab", (32, 64, 128), kernel_initializer="he_normal", loss="dice_bce", learning_rate=1e-3, keep="last",
+             grid=4, schedule="cosine", epochs=22, passes=5, augmentation="full", ending="gentle", precision="auto")
 
 #: A few patients teach how their outlines are drawn, which the last layer can say; what a heart looks like stays as the
 #: shipped weights know it. Training only what comes last: Donahue et al. 2014, arXiv:1310.1531.

@@ -208,17 +208,17 @@ print(small.shape, "exactly reversible:", np.array_equal(depth_to_space(small), 
 assert (lvlab.ASSIGNMENT.grid, lvlab.LAB.grid) == (1, 4)
 
 # %% [markdown]
-# What does it save? Compare one 3 × 3 convolution from 16 to 16 channels at full size with one from 48 to 48 channels
+# What does it save? Compare one 3 × 3 convolution from 16 to 16 channels at full size with one from 32 to 32 channels
 # on the coarser grid.
 
 # %%
-for side, channels in ((128, 16), (32, 48)):
+for side, channels in ((128, 16), (32, 32)):
     maps = f"{side} × {side} × {channels}"
     print(f"{maps:14} {side * side * 9 * channels**2 / 1e6:5.1f} million multiplications, "
           f"{side * side * channels:,} numbers to keep")
 
 # %% [markdown]
-# **Look:** three times the channels, and still fewer multiplications; above all, five times fewer numbers to move
+# **Look:** twice the channels, and still a quarter of the multiplications; above all, eight times fewer numbers to move
 # through the memory, which is what a processor waits for. At the other end the network answers with 16 numbers for each
 # block, and `depth_to_space` makes pixels of them ([Shi et al. 2016](https://doi.org/10.1109/CVPR.2016.207) call it
 # *sub-pixel convolution*). These are the lines with `grid` in the code of `unet`. `ASSIGNMENT` works on grid 1, `LAB`

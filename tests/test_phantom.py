@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from threadpoolctl import threadpool_limits
 
 from lvlab import phantom
 from lvlab.errors import CourseError
@@ -181,6 +182,15 @@ def test_a_chunk_of_the_stream_equals_that_part_of_one_long_run():
     np.testing.assert_array_equal(whole.masks[3:5], part.masks)
     assert list(whole.table.name[3:5]) == list(part.table.name) == ["wild-2-3", "wild-2-4"]
     assert not np.array_equal(phantom.random_slices(1, seed=3).images, whole.images[:1])
+
+
+def test_the_number_of_threads_changes_no_pixel():
+    """Where the linear algebra is not kept on one thread, 2 of these 12 slices differ."""
+    drawn = []
+    for threads in (1, 2):
+        with threadpool_limits(threads, "blas"):
+            drawn.append(phantom.random_slices(12, seed=0))
+    assert drawn[0].fingerprint() == drawn[1].fingerprint()
 
 
 def test_stream_holds_cavities_of_every_size_and_few_empty_masks():

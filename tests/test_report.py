@@ -84,7 +84,7 @@ def test_the_report_is_one_page_that_asks_for_nothing_and_a_pdf(written):
     assert not re.search(r"(src|href)=\"(?!data:)|@import|url\(", page)
     assert page.count("<img") == len(json.loads((out / "manifest.json").read_text())["figures"])
     assert page.count('alt="') == page.count("<img") and 'alt=""' not in page
-    for text in (f"{evidence.summary['dice']['mean']:.3f}", "61 s", "1,060,960 parameters", "HD95 (mm)",
+    for text in (f"{evidence.summary['dice']['mean']:.3f}", "61 s", "474,864 parameters", "HD95 (mm)",
                  evidence.summary["data_fingerprint"], "--recipe lab --start scratch --seed 0", "phantoms: drawn"):
         assert text in page
     assert (out / "report.pdf").read_bytes().startswith(b"%PDF") and (out / "report.pdf").stat().st_size > 50_000

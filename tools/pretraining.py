@@ -32,7 +32,6 @@ TRAINING_SEED, VALIDATION_SEED = 2026, 2027
 VALIDATION, MOST = 400, 600_000  # phantoms to validate on, and at most in memory
 CHUNK, FIRST = 16, 2048  # phantoms that one core draws at a time; so many are there before the first step
 WARM_UP, CHECKS = 500, 24  # steps in which the step size rises; validations on the way
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 def pretrain(out, recipes=(PRETRAIN,), minutes=60.0, resume=False, quiet=False, most=MOST, first=FIRST):
@@ -41,7 +40,6 @@ def pretrain(out, recipes=(PRETRAIN,), minutes=60.0, resume=False, quiet=False, 
     resume : go on from what was written at the last validation
     most, first : phantoms kept at most, and needed before the first step
     """
-    os.environ.update(_ONE_THREAD)  # before the workers start: their threads would only compete
     from tools.on_jax import ROUND, Learner, Stock, device
 
     for recipe in recipes:

@@ -9,7 +9,7 @@ from scipy.interpolate import PchipInterpolator
 from tqdm.auto import tqdm
 
 from lvlab.phantom.anatomy import apical_share, cavity_radius_mm, chamber, exaggerate, sample_anatomy
-from lvlab.phantom.drawing import render, smooth_field
+from lvlab.phantom.drawing import one_thread, render, smooth_field
 from lvlab.phantom.scanner import acquire, sample_scanner
 from lvlab.slices import COLUMNS, SliceSet, normalise
 from lvlab.store.files import whole_folder
@@ -34,8 +34,7 @@ def random_slices(n, seed, size=128, start=0, kind=None):
     """Return a SliceSet of `n` slices, named wild-SEED-I, each of a new wild patient.
 
     Images are normalised as the course's crops are; about one mask in twenty is empty. Slice i
-    depends on `seed` and `start + i` only: chunks made apart equal one long run (a pixel in ten thousand
-    may be rounded to the next grey level where the linear algebra uses another number of threads).
+    depends on `seed` and `start + i` only: chunks made apart equal one long run, whatever the number of threads.
     `kind`: one of `KINDS`, for slices that are all of it; else the stream mixes them.
     """
     if kind is not None and kind not in KINDS:
@@ -86,6 +85,7 @@ def _depth(rng, anatomy, phase, kind, spacing_mm):
     return heart.base + share * heart.length
 
 
+@one_thread
 def _empty_image(rng, size):
     """Nothing, one grey, or noise under a shading."""
     kind = rng.choice(["zero", "constant", "noise"], p=[0.2, 0.3, 0.5])

@@ -9,12 +9,16 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from lvlab.phantom.anatomy import Tissue, chamber, profile
 
 _ANGLES, _PLANES = 720, 5
 _UNIT = np.exp(1j * np.linspace(-np.pi, np.pi, _ANGLES, endpoint=False)).astype(np.complex64)
 _WAVES = _UNIT[:, None] ** np.arange(1, 14)
+
+#: Linear algebra on one thread: so small, it is faster than on several, and it rounds alike on every processor.
+one_thread = ThreadpoolController().wrap(limits=1, user_api="blas")
 
 
 class Composition(NamedTuple):
@@ -128,6 +132,7 @@ class _Round:
         return self.away - self.look(middle), self.look(spread)
 
 
+@one_thread
 def render(anatomy, z_mm, phase, shape=(128, 128), spacing_mm=1.4, thickness_mm=8.0, heart=True):
     """Return the `Composition` of the slab round `z_mm` at `phase` (0 end-diastole, 1 end-systole).
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from lvlab.phantom.anatomy import Tissue, drawer, is_wild
-from lvlab.phantom.drawing import smooth_field
+from lvlab.phantom.drawing import one_thread, smooth_field
 
 
 class Brightness(NamedTuple):
@@ -113,6 +113,7 @@ def _look(rng, signal, look):
     return signal
 
 
+@one_thread
 def acquire(scanner, tissues, rng):
     """Return the magnitude image (h, w), uint16, of the tissue shares (t, h, w).
 
