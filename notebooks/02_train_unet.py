@@ -20,7 +20,7 @@
 # - what [augmentation](../docs/glossary.md#augmentation) is for;
 # - to read learning curves.
 #
-# **Time:** 30 minutes to read, 3 minutes to run. **Memory:** 1.3 GB. (`make timings`, 2 cores)
+# **Time:** 30 minutes to read, 2 minutes to run. **Memory:** 1.2 GB. (`make timings`, 2 cores)
 #
 # **You need:** notebook 1, to know the data. No GPU.
 

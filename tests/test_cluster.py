@@ -139,7 +139,8 @@ def test_a_cluster_that_goes_away_is_said():
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense"])
 def test_a_scheduler_that_does_not_answer_is_said_in_one_line_and_nothing_is_written(
-        address, phantom_folder, tmp_path, capsys):
+        address, phantom_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(workers, "SECONDS", 1)
     command = ["crossval", "--data", phantom_folder, "--out", tmp_path / "new", "--scheduler", address]
     assert main([*map(str, command)]) == 2
     said = capsys.readouterr().err

@@ -34,7 +34,7 @@ def run_of(slices, name="lab-scratch-0"):
     epochs = np.arange(1, 6)
     history = pd.DataFrame(np.stack([epochs, *[1 / epochs] * 4, epochs], 1), columns=COLUMNS)
     record = {"train_seconds": 61.4, "precision": "float32", "cpus": 2, "seed": 0, "training_slices": 30,
-              "validation_slices": 10, "validation_patients": ["phantom-02"], "parameters": 1_060_960}
+              "validation_slices": 10, "validation_patients": ["phantom-02"], "parameters": 474_864}
     return SimpleNamespace(path=Path("runs") / name, recipe=LAB, record=record, history=history,
                            model=Drawing(slices))
 

@@ -22,9 +22,9 @@ SENTENCE = re.compile(r"(\*\*Time:\*\* \d+ minutes to read, )[^\n]*? cores\)")
 
 
 def resident_bytes():
-    """Return the resident memory of this process and all that it started."""
-    total, me = 0, psutil.Process()
-    for process in (me, *me.children(recursive=True)):
+    """Return the resident memory of all that this process started: a student has Jupyter and the kernel, not this."""
+    total = 0
+    for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             total += process.memory_info().rss
     return total
