@@ -22,7 +22,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 UV := $(BIN)/uv pip install --quiet --python .venv --compile-bytecode --constraint constraints.txt
 UV += $(if $(PIP_NO_INDEX),--no-index) $(foreach place,$(PIP_FIND_LINKS),--find-links "$(place)")
 UV += $(if $(PIP_INDEX_URL),--default-index "$(PIP_INDEX_URL)")
-INSTALL = echo "Installing the pinned packages ($(1)) into .venv …"; { $(PIP) uv && $(UV) --editable $(1); } || { echo "make: now with pip, which takes longer" >&2; $(PIP) --editable $(1); }
+INSTALL = echo "Installing the pinned packages ($(1)) into .venv …"; { { test -x $(BIN)/uv || $(PIP) uv; } && $(UV) --editable $(1); } || { echo "make: now with pip, which takes longer" >&2; $(PIP) --editable $(1); }
 EXTRAS := '.[teach,dev,codecs,report,dicom-seg,nifti,onnx]'
 NOTEBOOKS := $(wildcard notebooks/*.py)
 PAIRS := $(NOTEBOOKS:.py=.ipynb)

@@ -75,6 +75,6 @@ def test_doctor_estimates_both_trainings_and_never_fails(monkeypatch):
     from lvlab.commands import doctor
 
     monkeypatch.setattr(doctor, "_product_speed", lambda: 0.074)
-    assert doctor._training_time().startswith("LAB about 2.5 min, ASSIGNMENT about 22.5 min")
+    assert doctor._training_time().startswith("LAB about 2 min, ASSIGNMENT about 38.5 min")
     monkeypatch.setattr(doctor, "_product_speed", lambda: 1 / 0)
     assert doctor._training_time() == "unknown (ZeroDivisionError)"
