@@ -17,7 +17,7 @@ _ANGLES, _PLANES = 720, 5
 _UNIT = np.exp(1j * np.linspace(-np.pi, np.pi, _ANGLES, endpoint=False)).astype(np.complex64)
 _WAVES = _UNIT[:, None] ** np.arange(1, 14)
 
-#: Linear algebra on one thread: so small, it is faster than on several, and it rounds alike on every processor.
+#: Linear algebra on one thread: so small, it is faster than on several, whose number would change how it rounds.
 one_thread = ThreadpoolController().wrap(limits=1, user_api="blas")
 
 
