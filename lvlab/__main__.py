@@ -83,8 +83,7 @@ def deidentify(args):
 
 def train(args):
     """Train a U-Net on the training/ part of a course folder."""
-    from lvlab.slices import need_masks
-    from lvlab.store.folder import load
+    from lvlab.store.folder import load, need_masks
     from lvlab.store.runs import refuse_run
 
     recipe, out = _recipe(args.recipe, args.start), output(args.out)

@@ -24,9 +24,8 @@ def overlay(image, mask, colour=TRUTH, opacity=OPACITY):
     Returns float (h, w, 3) in [0, 1].
     """
     shape = image.shape[:2]
-    picture = np.broadcast_to(np.asarray(image, float).reshape(*shape, -1), (*shape, 3))
     share = opacity * (np.asarray(mask).reshape(*shape, 1) > 0)
-    return (1 - share) * picture + share * np.array(to_rgb(colour))
+    return (1 - share) * np.asarray(image, float).reshape(*shape, -1) + share * np.array(to_rgb(colour))
 
 
 def show_overlay(slices, run, row):
@@ -169,8 +168,9 @@ def draw_scale(axis, spacing_mm, side, length_mm=20):
     """Draw a bar of `length_mm` into the lower left corner of an image; nothing where the spacing is unknown."""
     if spacing_mm > 0:
         left, low = 0.05 * side, 0.94 * side
-        axis.plot([left, left + length_mm / spacing_mm], [low, low], color="white", linewidth=2.5)
-        axis.text(left, low - 0.03 * side, f"{length_mm / 10:g} cm", color="white", fontsize=8)
+        axis.add_patch(plt.Rectangle((left, low), length_mm / spacing_mm, 0.014 * side, fc="white", ec="black", lw=0.8))
+        axis.text(left, low - 0.04 * side, f"{length_mm / 10:g} cm", color="white", fontsize=8,
+                  bbox={"facecolor": "black", "alpha": 0.6, "linewidth": 0, "pad": 1.2})
 
 
 def outline(axis, mask, colour, width=1.4):

@@ -8,6 +8,7 @@ from lvlab.errors import CourseError
 
 CHOICES = {
     "grid": (1, 2, 4, 8),
+    "normalization": ("none", "instance"),
     "kernel_initializer": ("glorot_uniform", "glorot_normal", "he_uniform", "he_normal"),
     "loss": ("dice", "dice_bce", "slice_dice_bce"),
     "schedule": ("constant", "cosine"),
@@ -38,6 +39,7 @@ class Recipe:
 
     filters : filters of each level of the U, from the top down
     grid : side of the squares of pixels that the U works on; 1 is the pixel itself (see unet.py)
+    normalization : "none", or "instance" (of each feature map, before the ReLU; see unet.py)
     kernel_initializer : Keras' name of the initial weights' distribution
     loss : "dice" (soft Dice over the batch), "dice_bce" (and cross-entropy), "slice_dice_bce" (and each slice's)
     learning_rate : Adam's step size, the peak where there is a schedule
@@ -60,6 +62,7 @@ class Recipe:
     name: str
     filters: tuple[int, ...] = (32, 64, 128, 256, 512)
     grid: int = 1
+    normalization: str = "none"
     kernel_initializer: str = "glorot_uniform"
     loss: str = "dice"
     learning_rate: float = 5e-4
@@ -125,13 +128,14 @@ def _filters(filters):
 
 
 ASSIGNMENT = Recipe("assignment")
-LAB = Recipe("lab", (32, 64, 128), kernel_initializer="he_normal", loss="dice_bce", learning_rate=1e-3, keep="last",
-             grid=4, schedule="cosine", epochs=22, passes=5, augmentation="full", ending="gentle", precision="auto")
+LAB = Recipe("lab", (32, 64, 128), grid=4, normalization="instance", kernel_initializer="he_normal", loss="dice_bce",
+             learning_rate=2e-3, schedule="cosine", epochs=22, passes=5, augmentation="full", ending="gentle",
+             keep="last", precision="auto")
 
 #: A few patients teach how their outlines are drawn, which the last layer can say; what a heart looks like stays as the
 #: shipped weights know it. Training only what comes last: Donahue et al. 2014, arXiv:1310.1531.
-LAB_FROM_PHANTOM = replace(LAB, filters=(16, 32, 64, 128, 256), grid=2, start="phantom", layers="last",
-                           learning_rate=2e-3, batch_size=8, epochs=5, passes=2, augmentation="none", ending="same",
-                           parts="largest")
+LAB_FROM_PHANTOM = replace(
+    LAB, filters=(16, 32, 64, 128, 256), grid=2, normalization="none", start="phantom", layers="last", batch_size=8,
+    learning_rate=2e-3, epochs=5, passes=2, augmentation="none", ending="same", parts="largest")
 
 RECIPES = {("lab", "scratch"): LAB, ("lab", "phantom"): LAB_FROM_PHANTOM, ("assignment", "scratch"): ASSIGNMENT}

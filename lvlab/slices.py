@@ -8,8 +8,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from lvlab.errors import CourseError
-
 notes = logging.getLogger(__name__)
 SIZE = 128
 COLUMNS = ["name", "patient", "phase", "level", "row_spacing_mm", "col_spacing_mm", "slice_thickness_mm", "crop",
@@ -96,15 +94,6 @@ def concatenate(*sets: SliceSet) -> SliceSet:
     masks = None if sets[0].masks is None else np.concatenate([each.masks for each in sets])
     return SliceSet(np.concatenate([each.images for each in sets]), masks,
                     pd.concat([each.table for each in sets], ignore_index=True))
-
-
-def need_masks(training: "SliceSet | None", validation: "SliceSet | None") -> None:
-    """Raise CourseError where there is nothing to learn from or to validate on."""
-    for name, slices in (("training", training), ("validation", validation)):
-        if slices is None or len(slices) == 0 or slices.masks is None:
-            raise CourseError(f"the {name} slices are missing or have no masks; check the course folder")
-    if training is not None and training.masks is not None and not training.masks.any():
-        raise CourseError("every training mask is empty inside the crop; check the course folder")
 
 
 def normalise(image: ArrayLike, low: float = 5, high: float = 95) -> NDArray[np.float32]:

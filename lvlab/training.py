@@ -26,7 +26,8 @@ def build(recipe: Recipe, size: int = 128, seed: int = 0) -> keras.Model:
     if size % side:
         raise CourseError(f"recipe: its grid and levels need images whose side is a multiple of {side}, not {size}")
     keras.utils.set_random_seed(seed)
-    return unet(recipe.filters, size, recipe.kernel_initializer, choose_precision(recipe.precision), recipe.grid)
+    return unet(recipe.filters, size, recipe.kernel_initializer, choose_precision(recipe.precision), recipe.grid,
+                recipe.normalization)
 
 
 def fit(

@@ -10,22 +10,28 @@ def unet(
     kernel_initializer: str = "glorot_uniform",
     precision: str = "float32",
     grid: int = 1,
+    normalization: str = "none",
 ) -> keras.Model:
     """Build a U-Net: image (n, size, size, 1) in, probability of the cavity (n, size, size, 1) out.
 
     filters : filters of each level from the top down; `size` must be divisible by grid * 2 ** (levels - 1)
     precision : "float32" or "bfloat16" (the arithmetic; weights and output are float32 in both)
-    grid : side of the squares of pixels that the U works on. Above 1 the image is folded first: each square becomes
-        one place with grid² channels. The last convolution gives each place the pixels of its square back (a
-        sub-pixel convolution, Shi et al. 2016, doi:10.1109/CVPR.2016.207). Few places with many channels are faster.
-    The default has 7,759,521 parameters.
+    grid : side of the squares of pixels that the U works on. Above 1 each square becomes one place with grid² channels;
+        the last convolution gives back its pixels (sub-pixel convolution, Shi et al. 2016, doi:10.1109/CVPR.2016.207)
+    normalization : "instance" shifts and stretches each feature map of each slice to a mean and a standard deviation
+        that are learnt, before the ReLU (Ulyanov et al. 2016, arXiv:1607.08022); "none" does not
     """
     dtype = keras.DTypePolicy("mixed_bfloat16" if precision == "bfloat16" else "float32")
 
     def double_convolution(x, count, name):
-        for half in "ab":
-            x = layers.Conv2D(count, 3, padding="same", activation="relu", dtype=dtype,
-                              kernel_initializer=kernel_initializer, name=f"{name}{half}")(x)
+        plain = normalization == "none"
+        for step in (f"{name}a", f"{name}b"):
+            x = layers.Conv2D(count, 3, padding="same", activation="relu" if plain else None, use_bias=plain,
+                              kernel_initializer=kernel_initializer, dtype=dtype,
+                              name=step if plain else f"{step}_convolution")(x)
+            if not plain:
+                x = layers.GroupNormalization(-1, dtype=dtype, name=f"{step}_normalization")(x)
+                x = layers.Activation("relu", dtype=dtype, name=step)(x)
         return x
 
     side = size // grid

@@ -20,7 +20,7 @@
 #   [apex](../docs/glossary.md#apex) and over a heartbeat;
 # - why patients, not slices, are divided into training and [validation](../docs/glossary.md#validation).
 #
-# **Time:** 20 minutes to read, 15 seconds to run. **Memory:** 0.4 GB. (`make timings`, 2 cores)
+# **Time:** 20 minutes to read, 10 seconds to run. **Memory:** 0.4 GB. (`make timings`, 2 cores)
 #
 # **You need:** nothing but this course. Without data of your own you work with
 # *[phantoms](../docs/glossary.md#phantom)*: synthetic patients, drawn by a program. They look like MR, no one's privacy

@@ -18,7 +18,7 @@
 # - how uncertain a mean of a few slices is, and how to compare two methods on the same slices;
 # - what such a number says, and what it does not.
 #
-# **Time:** 30 minutes to read, 20 seconds to run. **Memory:** 1 GB. (`make timings`, 2 cores)
+# **Time:** 30 minutes to read, 15 seconds to run. **Memory:** 1 GB. (`make timings`, 2 cores)
 #
 # **You need:** the ideas of notebooks 1 and 2. Having run them is not necessary; without notebook 2's run this one
 # trains the network first.

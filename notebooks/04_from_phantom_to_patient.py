@@ -17,7 +17,7 @@
 # - why a generator that exaggerates (*domain randomisation*) can do better than one that is faithful;
 # - what a short fine-tuning on a few patients adds, and what it forgets.
 #
-# **Time:** 20 minutes to read, 40 seconds to run. **Memory:** 1.2 GB. (`make timings`, 2 cores)
+# **Time:** 20 minutes to read, 30 seconds to run. **Memory:** 1.2 GB. (`make timings`, 2 cores)
 #
 # **You need:** notebook 3. Real patients are welcome but not necessary. Without notebook 2's run this one trains that
 # network first.

@@ -18,7 +18,7 @@
 # - the way from masks to the ejection fraction, and how large its error is;
 # - which slices a person should look at again.
 #
-# **Time:** 30 minutes to read, 25 seconds to run. **Memory:** 1.1 GB. (`make timings`, 2 cores)
+# **Time:** 30 minutes to read, 20 seconds to run. **Memory:** 1.1 GB. (`make timings`, 2 cores)
 #
 # **You need:** notebook 3. This notebook trains nothing: it uses the network that comes with `lvlab`.
 

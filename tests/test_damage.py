@@ -130,14 +130,15 @@ def test_a_damaged_archive_of_an_old_run_is_refused_and_no_class_in_it_made(plac
     assert f"{old_run / runs.MODEL}: " in line
 
 
-def test_an_archive_that_points_to_another_file_is_refused(place, old_run, tmp_path, capsys):
-    (tmp_path / "secret.h5").write_bytes(b"")
+@pytest.mark.parametrize("part", ["layers/conv2d/vars/0", "layers/conv2d"])
+def test_an_archive_that_points_to_another_file_is_refused(place, old_run, tmp_path, capsys, part):
     with zipfile.ZipFile(old_run / runs.MODEL) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
     stored = io.BytesIO(parts["model.weights.h5"])
-    with h5py.File(stored, "a") as file:
-        del file["layers/conv2d/vars/0"]
-        file["layers/conv2d/vars/0"] = h5py.ExternalLink(str(tmp_path / "secret.h5"), "/x")
+    with h5py.File(stored, "a") as file, h5py.File(tmp_path / "secret.h5", "w") as secret:
+        file.copy(part, secret, "x")
+        del file[part]
+        file[part] = h5py.ExternalLink(str(tmp_path / "secret.h5"), "/x")
     parts["model.weights.h5"] = stored.getvalue()
     with zipfile.ZipFile(old_run / runs.MODEL, "w") as archive:
         for name, content in parts.items():

@@ -24,7 +24,7 @@ def run_of(name):
     from lvlab.unet import unet
 
     recipe = SMALL[name]
-    model = unet(recipe.filters, kernel_initializer="he_normal", grid=recipe.grid)
+    model = unet(recipe.filters, kernel_initializer="he_normal", grid=recipe.grid, normalization=recipe.normalization)
     rng = np.random.default_rng(0)  # biases other than 0
     model.set_weights([array if array.ndim > 1 else rng.normal(0, 0.3, array.shape).astype("f")
                        for array in model.get_weights()])

@@ -13,7 +13,7 @@ from lvlab.store import runs, shipped
 from lvlab.store.files import PROJECT
 from lvlab.store.runs import open_run
 from lvlab.training import build
-from tools import refining
+from tools import pretraining, refining
 
 SCRIPT = """
 import sys
@@ -49,6 +49,11 @@ def test_a_killed_pretraining_goes_on_where_it_was(tmp_path):
     assert run.record["train_seconds"] >= 60 > before["train_seconds"]
     assert len(run.history) == run.history.epoch.max() > 1
     assert run.model.count_params() == run.record["parameters"]
+
+
+def test_onward_goes_on_from_the_network_that_ships():
+    assert sum(array.size for array in shipped.start_weights(pretraining.ONWARD)) == open_run(
+        shipped.SHIPPED).record["parameters"]
 
 
 @pytest.mark.slow

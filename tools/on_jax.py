@@ -62,9 +62,9 @@ class Learner:
     def __init__(self, recipe, size, start=None, seed=0):
         self.recipe, self.steps, self.loss = recipe, 0, LOSSES[recipe.loss]
         self.precision = "bfloat16" if jax.devices()[0].platform == "gpu" else "float32"
-        self.model = unet(recipe.filters, size, "zeros", self.precision, recipe.grid)
+        self.model = unet(recipe.filters, size, "zeros", self.precision, recipe.grid, recipe.normalization)
         rng = np.random.default_rng(seed)
-        weights = [_he_normal(rng, variable.shape) for variable in self.model.trainable_variables]
+        weights = [_he_normal(rng, variable) for variable in self.model.trainable_variables]
         weights = [jnp.asarray(array) for array in start] if start else weights
         self.start = [np.array(array) for array in weights]
         self.state = (weights, ADAM.init(weights))
@@ -105,10 +105,11 @@ class Learner:
         self.steps = steps
 
 
-def _he_normal(rng, shape):
+def _he_normal(rng, variable):
     """Draw a kernel (He et al. 2015, doi:10.1109/ICCV.2015.123) with NumPy, for which JAX would compile each shape."""
-    scale = np.sqrt(2 / np.prod(shape[:-1])) if len(shape) > 1 else 0
-    return jnp.asarray(rng.normal(0, scale, shape) if scale else np.zeros(shape), jnp.float32)
+    if variable.ndim == 1:  # a bias, or a normalization's
+        return jnp.asarray(variable.value)
+    return jnp.asarray(rng.normal(0, np.sqrt(2 / np.prod(variable.shape[:-1])), variable.shape), jnp.float32)
 
 
 @functools.partial(jax.jit, donate_argnums=0)

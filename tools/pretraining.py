@@ -25,8 +25,8 @@ from lvlab.store import runs, shipped
 from lvlab.store.files import output
 from lvlab.store.progress import load_arrays, numbered, numbering, save_arrays
 
-PRETRAIN = replace(LAB, name="phantom", filters=(16, 32, 64, 128, 256), grid=2, loss="slice_dice_bce", batch_size=64,
-                   passes=1, augmentation="strong", keep="last")
+PRETRAIN = replace(LAB, name="phantom", filters=(16, 32, 64, 128, 256), grid=2, normalization="none",
+                   learning_rate=1e-3, loss="slice_dice_bce", batch_size=64, passes=1, augmentation="strong")
 ONWARD = replace(PRETRAIN, name="onward", learning_rate=0.3 * PRETRAIN.learning_rate, start="phantom", blend=0.5)
 TRAINING_SEED, VALIDATION_SEED = 2026, 2027
 VALIDATION, MOST = 400, 600_000  # phantoms to validate on, and at most in memory

@@ -17,9 +17,9 @@ from lvlab.commands.workers import InThisProcess, died, finished
 from lvlab.errors import CourseError
 from lvlab.evaluation import predict, summarise
 from lvlab.recipes import Recipe
-from lvlab.slices import SliceSet, need_masks
+from lvlab.slices import SliceSet
 from lvlab.store.files import refuse_full, shorten, write_csv, write_json
-from lvlab.store.folder import load
+from lvlab.store.folder import load, need_masks
 from lvlab.store.runs import HISTORY, RECIPE, clear_run, open_run, refuse_run, versions
 
 notes = logging.getLogger(__name__)

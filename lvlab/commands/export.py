@@ -69,11 +69,11 @@ def graph_of(model):
             add(kind, [planes(source)], planes(target), blocksize=max(sides) // min(sides))
             continue
         kind, attributes, arrays = NODES[type(layer).__name__](layer)
-        names = [f"{layer.name}.{part}" for part in ("kernel", "bias")[:len(arrays)]]
+        names = [f"{layer.name}.{part}" for part in ("weight", "bias")[:len(arrays)]]
         weights += [onnx.numpy_helper.from_array(np.ascontiguousarray(array, np.float32), name)
                     for array, name in zip(arrays, names, strict=True)]
         inputs = [planes(each) for each in (layer.input if isinstance(layer.input, list) else [layer.input])]
-        activation = ACTIVATIONS.get(layer.activation.__name__) if arrays else None
+        activation = ACTIVATIONS.get(layer.activation.__name__) if kind.startswith("Conv") else None
         before = f"{layer.name}.linear" if activation else planes(layer.output)
         add(kind, inputs + names, before, **attributes)
         if activation:
@@ -85,9 +85,9 @@ def graph_of(model):
 
 
 def _convolution(layer):
-    kernel, bias = layer.get_weights()  # (height, width, in, out)
+    kernel, *bias = layer.get_weights()  # (height, width, in, out)
     edge = [length // 2 for length in kernel.shape[:2]]
-    return "Conv", {"pads": edge * 2}, (kernel.transpose(3, 2, 0, 1), bias)
+    return "Conv", {"pads": edge * 2}, (kernel.transpose(3, 2, 0, 1), *bias)
 
 
 def _transposed_convolution(layer):
@@ -99,6 +99,7 @@ def _transposed_convolution(layer):
 NODES = {
     "Conv2D": _convolution,
     "Conv2DTranspose": _transposed_convolution,
+    "GroupNormalization": lambda layer: ("InstanceNormalization", {"epsilon": layer.epsilon}, layer.get_weights()),
     "MaxPooling2D": lambda layer: ("MaxPool", {"kernel_shape": layer.pool_size, "strides": layer.strides}, ()),
     "Concatenate": lambda layer: ("Concat", {"axis": 1}, ()),
     "Activation": lambda layer: (ACTIVATIONS[layer.activation.__name__], {}, ()),

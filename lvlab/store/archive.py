@@ -12,11 +12,11 @@ import numpy as np
 from lvlab.errors import CourseError
 from lvlab.store.progress import MOST_BYTES
 
-KINDS = {"Conv2D": "conv2d", "Conv2DTranspose": "conv2d_transpose"}
+KINDS = {"Conv2D": "conv2d", "Conv2DTranspose": "conv2d_transpose", "GroupNormalization": "group_normalization"}
 
 
 def weights_in(path):
-    """Return the weights of an archive's convolutions in the order of its layers: kernel, bias, kernel, bias …
+    """Return the weights of an archive's layers in their order, as in kernel, bias, kernel, bias …
 
     The archive's own list of layers only says in which order Keras numbered them; no class of it is ever made.
     Raises CourseError where the file is no archive of a U-Net, saying which Keras wrote it where it tells.
@@ -38,7 +38,7 @@ def weights_in(path):
 
 
 def _groups(layers):
-    """Yield the name of each convolution's group: Keras counts the layers of one kind."""
+    """Yield the name of each layer's group, if it learns: Keras counts the layers of one kind."""
     count = dict.fromkeys(KINDS, 0)
     for layer in layers:
         kind = layer["class_name"]
@@ -48,12 +48,11 @@ def _groups(layers):
 
 
 def _arrays(file, name):
-    """Yield kernel and bias; a link to another file, or a virtual array made of other files, is refused."""
-    for part in ("0", "1"):
-        place = f"layers/{name}/vars/{part}"
-        if not isinstance(file.get(place, getlink=True), h5py.HardLink):
-            raise ValueError("a link")
-        dataset = file[place]
+    """Yield what a layer has learnt. Its file lies in memory, where h5py follows no link to another one; what is made
+    of other files without a link is refused."""
+    learnt = file[f"layers/{name}/vars"]
+    for part in sorted(learnt):
+        dataset = learnt[part]
         if dataset.external or dataset.is_virtual or dataset.dtype.kind != "f" or dataset.nbytes > MOST_BYTES:
             raise ValueError("not plain numbers")
         yield np.asarray(dataset)

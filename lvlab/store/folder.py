@@ -98,6 +98,15 @@ def load(path, size=SIZE, need=("training", "test")):
     return CourseFolder(path, sets.get("training"), sets.get("test"))
 
 
+def need_masks(training, validation):
+    """Raise CourseError where there is nothing to learn from or to validate on; either may be None."""
+    for name, slices in (("training", training), ("validation", validation)):
+        if slices is None or len(slices) == 0 or slices.masks is None:
+            raise CourseError(f"the {name} slices are missing or have no masks; check the course folder")
+    if not training.masks.any():
+        raise CourseError("every training mask is empty inside the crop; check the course folder")
+
+
 def need_folder(path, need=("training", "test")):
     """Return `path` as it exists; raise CourseError unless it is a folder with one of the parts in `need`."""
     path = find(path)

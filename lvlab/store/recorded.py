@@ -14,9 +14,9 @@ with quietly():
     import keras
 
 from lvlab.errors import CourseError
-from lvlab.slices import need_masks
 from lvlab.store import runs, shipped
 from lvlab.store.files import output, runs_folder, write_csv
+from lvlab.store.folder import need_masks
 from lvlab.store.progress import load_arrays, numbered, numbering, save_arrays
 from lvlab.training import Keeper, as_dataset, build, fit
 

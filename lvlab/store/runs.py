@@ -92,7 +92,8 @@ def network(recipe, weights, size=SIZE):
     with quietly():
         from lvlab.unet import unet
 
-        model = unet(recipe.filters, size, precision=choose_precision(recipe.precision), grid=recipe.grid)
+        model = unet(recipe.filters, size, recipe.kernel_initializer, choose_precision(recipe.precision), recipe.grid,
+                     recipe.normalization)
     model.set_weights([array.astype("float32") for array in weights])
     return model
 

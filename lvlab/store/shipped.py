@@ -25,9 +25,10 @@ def start_weights(recipe):
     if recipe.start == "scratch":
         return None
     shipped = shipped_run().recipe
-    if (recipe.filters, recipe.grid) != (shipped.filters, shipped.grid):
+    if any(getattr(recipe, name) != getattr(shipped, name) for name in ("filters", "grid", "normalization")):
         raise CourseError(f"the shipped weights are for another network (filters {list(shipped.filters)}, grid "
-                          f"{shipped.grid}) than this recipe's; start from scratch", ["start"])
+                          f"{shipped.grid}, normalization {shipped.normalization}) than this recipe's; start from "
+                          "scratch", ["start"])
     return [array.astype(np.float32) for array in numbered(load_arrays(SHIPPED / WEIGHTS), "weights")]
 
 

@@ -380,12 +380,13 @@ def _arrow(axis, start, end, colour, gap=3):
 def feature_watcher(run):
     """Return a function: images (n, h, w, 1) to {layer name: its output (n, h, w, channels), float32}.
 
-    run : a Run or a Keras model. The layers come in the order of the U, from the image to the probability.
+    run : a Run or a Keras model. The layers come in the order of the U, from the image to the probability; of a
+    convolution that is normalised only what comes of both, after the ReLU.
     """
     import keras
 
     model = getattr(run, "model", run)
-    names = [layer.name for layer in model.layers[1:]]
+    names = [layer.name for layer in model.layers[1:] if "_" not in layer.name]
     watched = keras.Model(model.inputs, [model.get_layer(name).output for name in names])
 
     def watch(images):
