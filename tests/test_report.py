@@ -34,7 +34,7 @@ def run_of(slices, name="lab-scratch-0"):
     epochs = np.arange(1, 6)
     history = pd.DataFrame(np.stack([epochs, *[1 / epochs] * 4, epochs], 1), columns=COLUMNS)
     record = {"train_seconds": 61.4, "precision": "float32", "cpus": 2, "seed": 0, "training_slices": 30,
-              "validation_slices": 10, "validation_patients": ["phantom-02"], "parameters": 474_864}
+              "validation_slices": 10, "validation_patients": ["phantom-02"], "parameters": 475_504}
     return SimpleNamespace(path=Path("runs") / name, recipe=LAB, record=record, history=history,
                            model=Drawing(slices))
 
@@ -84,7 +84,7 @@ def test_the_report_is_one_page_that_asks_for_nothing_and_a_pdf(written):
     assert not re.search(r"(src|href)=\"(?!data:)|@import|url\(", page)
     assert page.count("<img") == len(json.loads((out / "manifest.json").read_text())["figures"])
     assert page.count('alt="') == page.count("<img") and 'alt=""' not in page
-    for text in (f"{evidence.summary['dice']['mean']:.3f}", "61 s", "474,864 parameters", "HD95 (mm)",
+    for text in (f"{evidence.summary['dice']['mean']:.3f}", "61 s", "475,504 parameters", "HD95 (mm)", "Ulyanov",
                  evidence.summary["data_fingerprint"], "--recipe lab --start scratch --seed 0", "phantoms: drawn"):
         assert text in page
     assert (out / "report.pdf").read_bytes().startswith(b"%PDF") and (out / "report.pdf").stat().st_size > 50_000

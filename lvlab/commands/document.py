@@ -143,8 +143,9 @@ def _data(evidence):
 
 def _method(evidence):
     recipe, record = evidence.run.recipe, evidence.run.record
-    grid = f" It works on squares of {recipe.grid} × {recipe.grid} pixels." if recipe.grid > 1 else ""
-    grid += " Each of a slice's feature maps is normalised by itself." * (recipe.normalization == "instance")
+    grid = f" It works on squares of {recipe.grid} × {recipe.grid} pixels." * (recipe.grid > 1)
+    grid += (" Each feature map is normalised (instance normalisation; Ulyanov et al. 2016, arXiv:1607.08022)."
+             * (recipe.normalization == "instance"))
     rate = "a constant step size of" if recipe.schedule == "constant" else "a cosine schedule with a peak step size of"
     parameters = f", {record['parameters']:,} parameters" if isinstance(record.get("parameters"), int) else ""
     start = {"scratch": "from random weights", "phantom": "from weights trained on phantoms only"}[recipe.start]
