@@ -48,8 +48,7 @@ def _groups(layers):
 
 
 def _arrays(file, name):
-    """Yield what a layer has learnt. Its file lies in memory, where h5py follows no link to another one; what is made
-    of other files without a link is refused."""
+    """Yield what a layer has learnt; arrays made of other files are refused (from memory h5py follows no link)."""
     learnt = file[f"layers/{name}/vars"]
     for part in sorted(learnt):
         dataset = learnt[part]
