@@ -2,6 +2,7 @@
 
 import gc
 import os
+import random
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,12 @@ if "LVLAB_RUNS" not in os.environ:  # a check that a test calls leaves no verdic
 # A busy machine is no failure, and CI sees the same examples as a colleague does.
 settings.register_profile("lvlab", deadline=None, derandomize=True)
 settings.load_profile("lvlab")
+
+
+@pytest.fixture(autouse=True)
+def same_draws_in_every_run():
+    """Seed `random`, from which Keras draws the seed of a layer that was given none."""
+    random.seed(0)
 
 
 @pytest.fixture(scope="session")
