@@ -10,6 +10,7 @@ os.environ["MPLBACKEND"] = "agg"      # pictures go to files: no window, whateve
 import argparse
 import contextlib
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from lvlab import __version__
@@ -86,13 +87,13 @@ def train(args):
     from lvlab.store.folder import load, need_masks
     from lvlab.store.runs import refuse_run
 
-    recipe, out = _recipe(args.recipe, args.start), output(args.out)
+    recipe, out = _recipe(args.recipe, args.start, args.no_validation), output(args.out)
     refuse_run(out, args.resume, args.overwrite or args.if_needed)
     slices = load(args.data, need=("training",)).training
-    if len(slices) < 2:
+    if recipe.validation_fraction and len(slices) < 2:
         raise CourseError(f"{args.data}: holds one training pair; at least two are needed, one of them to validate")
     training, validation = slices.split_by_patient(recipe.validation_fraction, args.seed)
-    need_masks(training, validation)
+    need_masks(training, validation, recipe)
     from lvlab.store import recorded
 
     if args.if_needed:
@@ -101,8 +102,9 @@ def train(args):
         run = recorded.train(training, validation, recipe, out, seed=args.seed, resume=args.resume,
                              overwrite=args.overwrite, quiet=args.quiet)
     record = run.record
-    print(f"Trained {args.recipe} in {record['train_seconds']:.0f} s ({record['precision']}); "
-          f"validation Dice {record['val_dice']:.3f} on {len(validation)} slices; run: {out}")
+    watched = (f"validation Dice {record['val_dice']:.3f} on {len(validation)} slices" if len(validation)
+               else f"nobody held out of {len(training)} slices")
+    print(f"Trained {args.recipe} in {record['train_seconds']:.0f} s ({record['precision']}); {watched}; run: {out}")
 
 
 def evaluate(args):
@@ -228,7 +230,8 @@ def crossval(args):
     from lvlab.store.folder import load
 
     slices = load(args.data).everyone()
-    recipes = {f"{recipe}-{start}": _recipe(recipe, start) for recipe in args.recipe for start in args.start}
+    recipes = {f"{recipe}-{start}": _recipe(recipe, start, args.no_validation)
+               for recipe in args.recipe for start in args.start}
     folds, out = args.folds if args.folds == "patient" else _whole_number(args.folds), _folder(args.out)
     crossval.folds_of(slices, folds)
     with workers.open_pool(args.workers, args.scheduler) as pool:
@@ -253,7 +256,7 @@ def _whole_way(args):
         args.out = pictures_folder(args.run or folder, usual)
     if not args.run:
         args.run = folder
-        how = {"out": folder, "if_needed": True, "resume": False, "overwrite": False}
+        how = {"out": folder, "if_needed": True, "resume": False, "overwrite": False, "no_validation": False}
         train(argparse.Namespace(**{**vars(args), **how}))
 
 
@@ -277,15 +280,19 @@ def _whole_number(text):
         raise CourseError(f"folds is {text!r}; it must be the word patient or a whole number", ["folds"]) from None
 
 
-def _recipe(recipe, start):
+def _recipe(recipe, start, no_validation=False):
     from lvlab.recipes import RECIPES
     from lvlab.store.shipped import start_weights
 
     if (recipe, start) not in RECIPES:
         raise CourseError(f"the recipe {recipe} starts from scratch only; choose the recipe lab to start from {start}",
                           ["recipe", "start"])
-    start_weights(RECIPES[recipe, start])  # refused here, before anything is touched
-    return RECIPES[recipe, start]
+    chosen = RECIPES[recipe, start]
+    start_weights(chosen)  # refused here, before anything is touched
+    if no_validation and chosen.keep == "best":
+        raise CourseError(f"the recipe {recipe} keeps the epoch with the lowest validation loss, so somebody is "
+                          "held out; choose the recipe lab", ["recipe"])
+    return replace(chosen, validation_fraction=0.0) if no_validation else chosen
 
 
 def _run(args):
@@ -330,6 +337,10 @@ def build_parser():
         sub.add_argument("--start", choices=["scratch", "phantom"], default=["scratch"] if many else "scratch",
                          nargs=many, help="phantom: go on from the weights that ship with lvlab")
 
+    def no_validation_option(sub):
+        sub.add_argument("--no-validation", action="store_true",
+                         help="hold nobody out to watch: the recipe lab learns from every training patient")
+
     def worker_options(sub):
         sub.add_argument("--workers", type=int, default=1, help="processes on this machine (default 1)")
         sub.add_argument("--scheduler", help="a Dask scheduler's address or its .json file, instead: docs/scaling.md")
@@ -367,6 +378,7 @@ def build_parser():
     sub.add_argument("--data", required=True, type=Path, help="a course folder; training/ is enough")
     sub.add_argument("--out", required=True, type=Path, help="the run folder to write")
     recipe_options(sub)
+    no_validation_option(sub)
     sub.add_argument("--seed", type=_seed, default=0)
     how = sub.add_mutually_exclusive_group()
     how.add_argument("--resume", action="store_true",
@@ -412,6 +424,7 @@ def build_parser():
     sub.add_argument("--folds", default="patient", help="patient (leave one out) or a number of groups")
     sub.add_argument("--seeds", type=_seed, nargs="+", default=[0])
     recipe_options(sub, many="+")
+    no_validation_option(sub)
     worker_options(sub)
     how = sub.add_mutually_exclusive_group()
     how.add_argument("--resume", action="store_true", help="keep the folds that are finished, go on with the others")

@@ -71,8 +71,7 @@ def score(slices: SliceSet, prediction: np.ndarray) -> pd.DataFrame:
     spacing = slices.table.row_spacing_mm.to_numpy(), slices.table.col_spacing_mm.to_numpy()
     table["area_true_mm2"] = metrics.area_mm2(slices.masks, *spacing)
     table["area_pred_mm2"] = metrics.area_mm2(prediction, *spacing)
-    no_truth = ~slices.masks.any(axis=(1, 2, 3))
-    no_prediction = ~prediction.any(axis=(1, 2, 3))
+    no_truth, no_prediction = (~masks.any(axis=(1, 2, 3)) for masks in (slices.masks, prediction))
     table["flag"] = np.select([no_truth & no_prediction, no_truth, no_prediction],
                               ["both empty", "empty truth", "empty prediction"], "")
     for name, masks in (("true", slices.masks), ("pred", prediction), ("common", slices.masks * prediction)):

@@ -34,9 +34,8 @@ def slice_dice_bce_loss(truth: KerasTensor, probability: KerasTensor) -> KerasTe
 def slice_dice(truth: KerasTensor, probability: KerasTensor) -> KerasTensor:
     """Return each slice's Dice at threshold 0.5, shape (n,); 1 where both are empty. For monitoring only."""
     predicted = ops.cast(probability >= 0.5, "float32")
-    axes = (1, 2, 3)
-    hit = ops.sum(truth * predicted, axes)
-    return (2 * hit + EPSILON) / (ops.sum(truth, axes) + ops.sum(predicted, axes) + EPSILON)
+    hit, both = (ops.sum(each, (1, 2, 3)) for each in (truth * predicted, truth + predicted))
+    return (2 * hit + EPSILON) / (both + EPSILON)
 
 
 slice_dice.__name__ = "dice"

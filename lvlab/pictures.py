@@ -77,8 +77,7 @@ def gallery(images, titles=(), masks=None, columns=6):
     """Draw images (h, w) or (h, w, 1) side by side, each in its own grey range, with their masks' outlines."""
     figure, axes = new_figure(-(-len(images) // columns), min(columns, len(images)), 2.6 if len(images) > 3 else 3.4)
     for place, axis in enumerate(np.ravel(axes)[:len(images)]):
-        picture = np.squeeze(images[place])
-        axis.imshow(picture, cmap="gray")
+        axis.imshow(np.squeeze(images[place]), cmap="gray")
         title = titles[place] if place < len(titles) else ""
         draw_slice(axis, None, title, None if masks is None else masks[place])
     return figure
@@ -101,7 +100,8 @@ def learning_curves(history, mark=True):
     best = history.val_loss.idxmin() if mark and history.val_loss.notna().any() else None
     for axis, name, label in ((axes[0], "loss", "Loss"), (axes[1], "dice", "Dice")):
         axis.plot(history.epoch, history[name], "--", color="0.45", label="training")
-        axis.plot(history.epoch, history[f"val_{name}"], color=PREDICTION, label="validation")
+        axis.plot(history.epoch, history[f"val_{name}"], color=PREDICTION,
+                  label=None if history.val_loss.isna().all() else "validation")
         if best is not None:
             axis.axvline(history.epoch[best], color=TRUTH, linestyle=":", label="lowest validation loss")
         tidy(axis, "Epoch", label)

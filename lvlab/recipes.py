@@ -26,7 +26,7 @@ RANGES = {
     "batch_size": (1, 1024),
     "epochs": (1, 100_000),
     "passes": (1, 10_000),
-    "validation_fraction": (0.01, 0.99),
+    "validation_fraction": (0.0, 0.99),
     "blend": (0.0, 1.0),
     "threshold": (1e-6, 1 - 1e-6),
 }
@@ -50,7 +50,7 @@ class Recipe:
     augmentation : "none", "gentle", "full" or "strong" (see augment.py)
     ending : "same", or "gentle": this in every other batch of the last third (after Ge et al. 2021, arXiv:2107.08430)
     precision : "float32", or "auto" (bfloat16 where the CPU or GPU multiplies it in hardware)
-    validation_fraction : share of the slices, whole patients, that the command line holds out
+    validation_fraction : share of the slices, whole patients, that the command line holds out; 0 for none
     keep : "best" validation loss, or "last" epoch
     start : "scratch", or "phantom" (the weights that ship with lvlab)
     layers : "all" learn, or the "last" convolution only
@@ -95,6 +95,8 @@ class Recipe:
                     least <= value <= most):
                 kind = "a whole number" if whole else "a number"
                 raise CourseError(f"recipe: {name} is {value!r}; it must be {kind} from {least:g} to {most:g}")
+        if self.keep == "best" and not self.validation_fraction:
+            raise CourseError(f"recipe: {self.name} keeps the best epoch, so it needs validation slices")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Recipe":

@@ -58,16 +58,16 @@ class SliceSet:
         """Split into (rest, validation) so that no patient is on both sides.
 
         Patients are shuffled by `seed` and taken for validation as long as this brings its share of
-        the slices closer to `fraction`; at least one is. With one patient only, or none known, the
-        last `fraction` of the slices as they come is taken in one block, and said.
+        the slices closer to `fraction`; at least one is, unless `fraction` is 0. With one patient only, or
+        none known, the last `fraction` of the slices as they come is taken in one block, and said.
         """
-        if not 0 < fraction < 1:
-            raise ValueError(f"fraction is {fraction}; it must lie between 0 and 1")
-        if len(self) < 2:
+        if not 0 <= fraction < 1:
+            raise ValueError(f"fraction is {fraction}; it must be 0 or more, and less than 1")
+        if fraction and len(self) < 2:
             raise ValueError(f"{len(self)} slices cannot be split; two are needed at least")
         validation = np.zeros(len(self), bool)
         names = self.patients()
-        if len(names) < 2:
+        if fraction and len(names) < 2:
             notes.warning("All slices seem to be of one patient: split in two contiguous blocks. "
                           "The validation score will be optimistic.")
             validation[-min(len(self) - 1, max(1, round(fraction * len(self)))):] = True
@@ -75,7 +75,7 @@ class SliceSet:
             wanted = fraction * len(self)
             for patient in np.random.default_rng(seed).permutation(names)[:-1]:
                 more = validation | (self.table.patient == patient).to_numpy()
-                if validation.any() and abs(more.sum() - wanted) > abs(validation.sum() - wanted):
+                if (validation.any() or not fraction) and abs(more.sum() - wanted) > abs(validation.sum() - wanted):
                     break
                 validation = more
         return self.subset(~validation), self.subset(validation)

@@ -41,7 +41,7 @@ def fit(
 ) -> pd.DataFrame:
     """Train a network by a recipe and return its history; the model then holds the weights that the recipe keeps.
 
-    training, validation : SliceSets with masks; no patient should be on both sides
+    training, validation : SliceSets with masks; no patient should be on both sides; the second may be empty
     callbacks : Keras callbacks, such as a monitor; keeper : remembers the weights (store has one that writes them)
     History: one row an epoch; epoch, loss, dice, val_loss, val_dice, seconds.
     """
@@ -54,7 +54,7 @@ def fit(
         steps_per_epoch=steps,
         initial_epoch=done,
         epochs=recipe.epochs,
-        validation_data=as_dataset(validation).batch(20),
+        validation_data=as_dataset(validation).batch(20) if len(validation) else None,
         callbacks=[keeper, *callbacks],
         shuffle=False,  # `batches` shuffles
         verbose=0,
@@ -128,9 +128,9 @@ class Keeper(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         if self.recipe.keep == "last" or not self.best_weights or logs["val_loss"] < self.best_loss:
-            self.best_loss, self.best_weights = logs["val_loss"], self.model.get_weights()
+            self.best_loss, self.best_weights = logs.get("val_loss", np.nan), self.model.get_weights()
         seconds = time.perf_counter() - self.before
-        self.rows.append((epoch + 1, *(float(logs[name]) for name in WATCHED), seconds))
+        self.rows.append((epoch + 1, *(float(logs.get(name, np.nan)) for name in WATCHED), seconds))
 
     def finish(self, model: keras.Model) -> None:
         """Put the kept weights into the model: the share `blend` of the trained ones, the rest those of the start."""

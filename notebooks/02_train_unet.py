@@ -480,7 +480,8 @@ lvlab.pictures.learning_curves(run.history)
 # With augmentation the validation can even look *better* than the training: training slices are made harder on
 # purpose. `ASSIGNMENT` keeps the weights of the dotted line, those with the lowest validation loss. `LAB` keeps the
 # last: its steps end at 0, so that the last epochs hardly differ, and one validation patient is a poor judge of early
-# ones.
+# ones. So the validation patients only watch, and once all choices are made `LAB` may learn from them, too:
+# `lvlab train --no-validation`. It then knows more patients, and no curve shows how it does on others.
 
 # %% [markdown]
 # ### Exercise 2.6 · When to stop

@@ -322,6 +322,11 @@ REFUSED = {
     "no such command": (SOUND, "trian", "invalid choice: 'trian'"),
     "no --out": (SOUND, "train --data course", "are required: --out (see: lvlab train --help)"),
     "no such recipe": (SOUND, f"{TRAIN} --recipe best", "invalid choice: 'best'"),
+    "an assignment without validation": (
+        SOUND, f"{TRAIN} --recipe assignment --no-validation", "the recipe assignment keeps the epoch with the lowest "
+        "validation loss, so somebody is held out; choose the recipe lab (--recipe)"),
+    "a cross-validation of one without validation": (
+        SOUND, "crossval --data course --out new --recipe lab assignment --no-validation", "somebody is held out"),
     "no patients": (SOUND, "phantom --out new --patients 0", "patients is 0; 1 to 10000 are possible (--patients)"),
     "a million patients": (SOUND, "phantom --out new --patients 1000000", "1 to 10000 are possible"),
     "a user who is none": (SOUND, "check ~nobody-of-that-name/x", "there is no such user here; write the whole path"),

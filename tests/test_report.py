@@ -57,6 +57,14 @@ def test_every_picture_is_there_twice_and_the_manifest_says_what_made_it(written
     assert all((out / name).is_file() for name in manifest["tables"])
 
 
+def test_the_report_says_who_was_held_out(slices):
+    run = run_of(slices)
+    evidence = SimpleNamespace(run=run, slices=slices, summary={"patients": 3, "data_fingerprint": "0"})
+    assert "30 training slices and 10 validation slices. No patient is both" in document._data(evidence)[1]
+    run.record.update(validation_slices=0, validation_patients=[])
+    assert "Trained on 30 training slices. Nobody was held out for validation." in document._data(evidence)[1]
+
+
 def test_the_same_inputs_give_the_same_files(written, slices, tmp_path, monkeypatch):
     few = {name: report.PICTURES[name] for name in ("best", "strata")}
     monkeypatch.setattr(report, "PICTURES", few)

@@ -75,5 +75,11 @@ def test_subset_and_concatenate_keep_rows_together():
 
 
 def test_a_silly_fraction_is_refused():
-    with pytest.raises(ValueError, match="between 0 and 1"):
+    with pytest.raises(ValueError, match="0 or more, and less than 1"):
         made_of("ab").split_by_patient(20)
+
+
+@pytest.mark.parametrize("patients", ["a", "ab", "aabbc", ["", ""]])
+def test_a_fraction_of_zero_holds_nobody_out(patients, caplog):
+    rest, validation = made_of(patients).split_by_patient(0)
+    assert len(rest) == len(patients) and len(validation) == 0 and not caplog.text

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 
 import lvlab
 from lvlab import evaluation, metrics
+from lvlab.__main__ import main
 from lvlab.augment import STRENGTHS, augment
 from lvlab.backend import choose_precision
 from lvlab.errors import CourseError
 from lvlab.losses import LOSSES, slice_dice, soft_dice_loss
-from lvlab.recipes import ASSIGNMENT, CHOICES, LAB, Recipe
+from lvlab.pictures import learning_curves
+from lvlab.recipes import ASSIGNMENT, CHOICES, LAB, RECIPES, Recipe
 from lvlab.store import recorded, runs, shipped
 from lvlab.store.recorded import train, train_or_open
 from lvlab.training import batches, build, fit
@@ -176,6 +178,30 @@ def test_kept_weights_are_those_of_the_best_validation_loss(run, data):
     model.compile(loss=LOSSES[TINY.loss])
     whole = tf.data.Dataset.from_tensor_slices((data[1].images, data[1].masks)).batch(20)
     assert model.evaluate(whole, verbose=0) == pytest.approx(run.history.val_loss.min(), rel=0.02)
+
+
+def test_a_training_may_hold_nobody_out_unless_it_keeps_the_best_epoch(data, tmp_path):
+    every, nobody = data[0].split_by_patient(0)
+    recipe = replace(TINY, keep="last", validation_fraction=0.0, epochs=2)
+    run = train(every, nobody, recipe, tmp_path / "all", quiet=True)
+    assert run.record["training_patients"] == data[0].patients() and run.record["validation_patients"] == []
+    assert run.record["val_dice"] is None and run.history.val_dice.isna().all() and run.history.dice.notna().all()
+    assert [text.get_text() for text in learning_curves(run.history).axes[0].get_legend().texts] == ["training"]
+    with pytest.raises(CourseError, match="the validation slices are missing"):
+        train(every, nobody, replace(recipe, validation_fraction=0.2), tmp_path / "watched")
+    with pytest.raises(CourseError, match="the validation slices are missing"):
+        train(every, None, recipe, tmp_path / "none")
+    with pytest.raises(CourseError, match="keeps the best epoch, so it needs validation"):
+        replace(recipe, keep="best")
+
+
+def test_the_command_line_learns_from_every_training_patient_and_says_so(phantom_folder, data, tmp_path, monkeypatch,
+                                                                         capsys):
+    monkeypatch.setitem(RECIPES, ("lab", "scratch"), replace(TINY, keep="last", epochs=1))
+    assert main(["train", "--data", str(phantom_folder), "--out", str(tmp_path / "run"), "--no-validation"]) == 0
+    run, patients = runs.open_run(tmp_path / "run"), {*data[0].patients(), *data[1].patients()}
+    assert {*run.record["training_patients"]} == patients and run.recipe.validation_fraction == 0
+    assert f"nobody held out of {len(data[0]) + len(data[1])} slices" in capsys.readouterr().out
 
 
 def test_blended_weights_lie_between_the_start_and_the_trained_ones(run, data, tmp_path):

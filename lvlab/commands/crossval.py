@@ -252,7 +252,8 @@ def sweep(slices, recipes, out, folds="patient", seeds=(0,), resume=False, overw
     """
     out, seeds, pool = Path(out).absolute(), tuple(seeds), pool or InThisProcess()
     places = {name: out / name if len(recipes) > 1 else out for name in recipes}
-    need_masks(slices, slices)
+    for recipe in recipes.values():
+        need_masks(slices, slices, recipe)
     clear_way(out, places.values(), resume, overwrite)
     for place in places.values():
         place.mkdir(parents=True, exist_ok=True)

@@ -127,8 +127,9 @@ def _data(evidence):
     phases = ", ".join(f"{count} at {phase or 'an unknown phase'}" for phase, count in phases)
     groups = ", ".join(sorted(set(table.group) - {""}))
     trained = [f"{record[f'{part}_slices']} {part} slices" for part in ("training", "validation")
-               if isinstance(record.get(f"{part}_slices"), int)]
-    by_patient = " No patient is both trained and validated on." if record.get("validation_patients") else ""
+               if isinstance(record.get(f"{part}_slices"), int) and record[f"{part}_slices"]]
+    by_patient = " No patient is both trained and validated on." if record.get("validation_patients") else (
+        " Nobody was held out for validation." * (record.get("validation_slices") == 0))
     training = f"Trained on {' and '.join(trained) or 'an unknown number of slices'}.{by_patient}"
     if record.get("folds"):
         training = (f"Cross-validated: {record['folds']} networks, each tested on patients that it did not see. Curves "

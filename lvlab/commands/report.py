@@ -53,8 +53,8 @@ PICTURES = {
     **{place: ranked(place) for place in ("best", "median", "worst")},
     "learning_curves": Picture(
         pictures.learning_curves, lambda e: pictures.learning_curves(e.run.history),
-        "Loss and Dice of the training and the validation slices over the epochs.",
-        "Two line charts over the epochs: loss on the left, Dice on the right, for training and validation."),
+        "Loss and Dice over the epochs, of the training slices and of the validation slices, if any were held out.",
+        "Two line charts over the epochs: loss on the left, Dice on the right."),
     "overlay_grid": Picture(
         pictures.overlay_grid, lambda e: pictures.overlay_grid(e.slices, e.prediction, e.scores),
         "All {n} slices with the outlines of truth and prediction, from the worst Dice to the best.",

@@ -98,9 +98,11 @@ def load(path, size=SIZE, need=("training", "test")):
     return CourseFolder(path, sets.get("training"), sets.get("test"))
 
 
-def need_masks(training, validation):
-    """Raise CourseError where there is nothing to learn from or to validate on; either may be None."""
-    for name, slices in (("training", training), ("validation", validation)):
+def need_masks(training, validation, recipe):
+    """Raise CourseError where there is nothing to learn from, or to validate on where a recipe holds slices out."""
+    for name, slices in {"training": training, "validation": validation}.items():
+        if name == "validation" and slices is not None and recipe.validation_fraction == 0:
+            continue
         if slices is None or len(slices) == 0 or slices.masks is None:
             raise CourseError(f"the {name} slices are missing or have no masks; check the course folder")
     if not training.masks.any():

@@ -28,14 +28,15 @@ def train(training, validation, recipe, out=None, *, seed=0, resume=False, overw
           callbacks=(), wait=0):
     """Train a U-Net on `training` by `recipe`, watched on `validation`, and return its Run.
 
-    training, validation : SliceSets with masks; patients should not be on both sides
+    training, validation : SliceSets with masks; patients should not be on both sides. The second may be empty where
+        the recipe's validation_fraction is 0: then there is no validation loss or Dice (NaN)
     out : the run folder, runs/<recipe name> by default; refused if it exists, unless `resume` (go on
         after the last finished epoch) or `overwrite` (start anew)
     callbacks : further Keras callbacks, such as a monitor
     wait : seconds to wait for the end of another training in the same folder
     """
     path = output(out or runs_folder() / recipe.name)
-    need_masks(training, validation)
+    need_masks(training, validation, recipe)
     about = {**identity(training, validation, recipe, seed), "precision": choose_precision(recipe.precision)}
     start = shipped.start_weights(recipe)
     runs.refuse_run(path, resume, overwrite)
@@ -53,7 +54,8 @@ def _train(training, validation, recipe, path, about, start, seed, resume, overw
     board = keras.callbacks.TensorBoard(path / "logs", write_graph=False)
     history = fit(model, training, validation, recipe, seed, [board, *callbacks], recorder)
     best = len(history) - 1 if recipe.keep == "last" else int(history.val_loss.fillna(np.inf).idxmin())
-    kept = model.evaluate(as_dataset(validation).batch(20), verbose=0, return_dict=True)["dice"]
+    watched = as_dataset(validation).batch(20)
+    kept = model.evaluate(watched, verbose=0, return_dict=True)["dice"] if len(validation) else np.nan
     runs.write_run(path, model, history, {
         **about, "size": size, "parameters": model.count_params(),
         "training_slices": len(training), "validation_slices": len(validation),
@@ -183,7 +185,8 @@ class Recorder(Keeper):
             **numbering("best", self.best_weights), **numbering("optimizer", optimizer))
         write_csv(self.path / runs.HISTORY, self.history())
         self.bar.n = epoch + 1
-        self.bar.set_postfix({"val Dice": f"{logs['val_dice']:.3f}"})
+        name = "val_dice" if "val_dice" in logs else "dice"
+        self.bar.set_postfix({name.replace("d", "D"): f"{logs[name]:.3f}"})
 
     def on_train_end(self, logs=None):
         self.bar.close()
