@@ -38,5 +38,4 @@ def slice_dice(truth: KerasTensor, probability: KerasTensor) -> KerasTensor:
     return (2 * hit + EPSILON) / (both + EPSILON)
 
 
-slice_dice.__name__ = "dice"
 LOSSES = {"dice": soft_dice_loss, "dice_bce": dice_bce_loss, "slice_dice_bce": slice_dice_bce_loss}
