@@ -11,9 +11,14 @@ from hypothesis import settings
 
 import lvlab
 from lvlab import phantom
+from lvlab.commands.workers import cores
 from lvlab.store.files import PROJECT
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Test processes beside each other: each with its share of the cores, a step of LAB takes a fifth less.
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    share = max(1, cores() // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(share))
 gc.disable()  # until all test files are imported, TensorFlow with them: as lvlab/store/quiet.py does
 if "LVLAB_RUNS" not in os.environ:  # a check that a test calls leaves no verdict in the course's own progress.json
     os.environ["LVLAB_RUNS"] = str(PROJECT / "build" / "test" / "runs")

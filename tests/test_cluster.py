@@ -28,7 +28,9 @@ TINY = replace(LAB, filters=(2,), augmentation="none", epochs=4, passes=1, preci
 
 
 @pytest.fixture
-def pool():
+def pool(monkeypatch):
+    for name in workers.THREADS:  # tests/conftest.py sets one of them
+        monkeypatch.delenv(name, raising=False)
     with workers.open_pool(2) as pool:
         yield pool
 
