@@ -57,6 +57,8 @@ def test_cross_validation_scores_every_slice_once_a_seed_and_resumes(phantom_fol
     again, _ = crossval.cross_validate(slices, tiny, tmp_path / "cv", folds=2, resume=True, quiet=True)
     assert caplog.text.count("opened") == 2
     np.testing.assert_allclose(again.dice, table.dice)
+    with pytest.raises(CourseError, match=r"seed0-fold-1: was trained by another recipe \(validation_fraction\)"):
+        crossval.cross_validate(slices, replace(tiny, validation_fraction=0.0), tmp_path / "cv", folds=2, resume=True)
 
 
 def test_shipped_weights_start_a_training_and_were_made_on_phantoms_only():

@@ -20,7 +20,7 @@ from lvlab.recipes import Recipe
 from lvlab.slices import SliceSet
 from lvlab.store.files import refuse_full, shorten, write_csv, write_json
 from lvlab.store.folder import load, need_masks
-from lvlab.store.runs import HISTORY, RECIPE, clear_run, open_run, refuse_run, versions
+from lvlab.store.runs import HISTORY, RECIPE, Run, clear_run, open_run, refuse_run, versions
 
 notes = logging.getLogger(__name__)
 
@@ -262,12 +262,24 @@ def sweep(slices, recipes, out, folds="patient", seeds=(0,), resume=False, overw
     plan = [Fold(places[name] / f"seed{seed}-{fold}", *source, recipe, seed, fold, tuple(patients))
             for name, recipe in recipes.items() for seed in seeds
             for fold, patients in folds_of(slices, folds, seed).items()]
+    for fold in plan if resume else ():
+        _need_same_recipe(fold)
     tables = dict(zip(plan, run_folds(plan, pool, quiet), strict=True))
     results = {name: _write(places[name], [table for fold, table in tables.items() if fold.path.parent == places[name]],
                             slices, recipe) for name, recipe in recipes.items()}
     if len(recipes) > 1:
         write_csv(out / "scores.csv", pd.concat([table.assign(recipe=name) for name, (table, _) in results.items()]))
     return results
+
+
+def _need_same_recipe(fold):
+    """Raise where the fold's folder holds a training by another recipe: resuming must not replace it."""
+    there = None
+    with contextlib.suppress(CourseError):  # nothing there, or damaged
+        there = Run(fold.path).recipe.as_dict()
+    if there and (other := [key for key, value in fold.recipe.as_dict().items() if there[key] != value]):
+        raise CourseError(f"{fold.path}: was trained by another recipe ({shorten(other)}); name another folder, or "
+                          "overwrite this cross-validation", ["out", "overwrite"])
 
 
 def _write(out, tables, slices, recipe):
