@@ -181,6 +181,8 @@ def test_a_training_with_nobody_held_out_must_say_so_and_not_keep_the_best_epoch
         train(every, nobody, replace(recipe, validation_fraction=0.2), tmp_path / "watched")
     with pytest.raises(CourseError, match="the validation slices are missing"):
         train(every, None, recipe, tmp_path / "none")
+    with pytest.raises(CourseError, match="the validation slices are missing or have no masks"):
+        train(every, replace(data[1], masks=None), recipe, tmp_path / "unlabelled")
     with pytest.raises(CourseError, match="keeps the best epoch, so it needs validation"):
         replace(recipe, keep="best")
 

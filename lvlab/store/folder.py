@@ -100,9 +100,10 @@ def load(path, size=SIZE, need=("training", "test")):
 
 def need_masks(training, validation, recipe):
     """Raise CourseError where there is nothing to learn from, or to validate on where a recipe holds slices out."""
-    for name, slices in {"training": training, "validation": validation}.items():
-        if name == "validation" and slices is not None and recipe.validation_fraction == 0:
-            continue
+    needed = {"training": training, "validation": validation}
+    if recipe.validation_fraction == 0 and validation is not None and len(validation) == 0:
+        del needed["validation"]
+    for name, slices in needed.items():
         if slices is None or len(slices) == 0 or slices.masks is None:
             raise CourseError(f"the {name} slices are missing or have no masks; check the course folder")
     if not training.masks.any():
