@@ -79,7 +79,7 @@ def compile_model(model: keras.Model, recipe: Recipe, steps_per_epoch: int) -> N
             rate / 20, decay_steps=max(1, total - warmup), warmup_target=rate, warmup_steps=warmup)
     watched = keras.metrics.MeanMetricWrapper(slice_dice, "dice")
     model.compile(keras.optimizers.Adam(rate), loss=LOSSES[recipe.loss], metrics=[watched])
-    model.optimizer.build(model.trainable_variables)  # both made now, else the first step is traced twice: 2 seconds
+    model.optimizer.build(model.trainable_variables)  # both made now, else the first step is traced twice
 
 
 def as_dataset(slices: SliceSet) -> tf.data.Dataset:

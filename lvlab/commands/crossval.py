@@ -238,7 +238,7 @@ def cross_validate(slices, recipe, out, folds="patient", seeds=(0,), resume=Fals
 
     Writes scores.csv (one row a slice and seed, with `seed` and `fold` after the usual columns) and
     summary.json (over all rows, and each seed's mean Dice). Returns both. With `resume`, finished
-    folds of the same recipe, seed and data are kept, begun ones go on.
+    folds of the same recipe, seed and data are kept, begun ones go on; finished ones of another recipe are refused.
     """
     (result,) = sweep(slices, {recipe.name: recipe}, out, folds, seeds, resume, overwrite, quiet, pool, data).values()
     return result
