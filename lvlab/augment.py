@@ -32,25 +32,37 @@ STRENGTHS = {
 }
 
 
-def augment(images: tf.Tensor, masks: tf.Tensor, seed: tf.Tensor, strength: str = "full") -> Pair:
+def augment(images: tf.Tensor, masks: tf.Tensor, seed: tf.Tensor, strength: str = "full",
+            offset: tuple[float, float] = (0.0, 0.0)) -> Pair:
     """Return changed copies of a batch: float32 (b, h, w, 1) images in [0, 1] and masks in {0, 1}.
 
     seed : int32 tensor (2,); the same seed gives the same change. strength : a key of `STRENGTHS`.
+    offset : pixels (down, right) by which the masks lie off their images, before and after; see `slices.mask_offset`
     """
     chosen = STRENGTHS[strength]
     seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 2), num=2)
-    images, masks = warp(images, masks, seeds[0], chosen)
+    images, masks = warp(images, masks, seeds[0], chosen, offset)
     return change_intensity(images, seeds[1], chosen), masks
 
 
-def warp(images: tf.Tensor, masks: tf.Tensor, seed: tf.Tensor, strength: Strength) -> Pair:
-    """Turn, flip, zoom and shift images and masks alike, by one resampling; edges are mirrored."""
+def warp(images: tf.Tensor, masks: tf.Tensor, seed: tf.Tensor, strength: Strength,
+         offset: tuple[float, float] = (0.0, 0.0)) -> Pair:
+    """Turn, flip, zoom and shift images and masks alike, by one resampling; edges are mirrored.
+
+    Masks that lie `offset` (down, right) off their images do so afterwards, whichever way a slice is turned.
+    """
     shape = tf.shape(images)
     transforms = _affine(shape[0], tf.cast(shape[1], tf.float32), tf.cast(shape[2], tf.float32), seed, strength)
     both = tf.raw_ops.ImageProjectiveTransformV3(
-        images=tf.concat([images, masks], -1), transforms=transforms, output_shape=shape[1:3],
-        fill_value=0.0, interpolation="BILINEAR", fill_mode="REFLECT")
-    return both[..., :1], tf.cast(both[..., 1:] >= 0.5, tf.float32)
+        images=tf.concat([images, masks], 0), transforms=tf.concat([transforms, _beside(transforms, *offset)], 0),
+        output_shape=shape[1:3], fill_value=0.0, interpolation="BILINEAR", fill_mode="REFLECT")
+    return both[:shape[0]], tf.cast(both[shape[0]:] >= 0.5, tf.float32)
+
+
+def _beside(transforms, down, right):
+    """Return the maps T as p -> T(p - offset) + offset: what lies beside its place is changed as if it lay there."""
+    a, b, x, c, d, y, *rest = tf.unstack(transforms, axis=-1)
+    return tf.stack([a, b, x - a * right - b * down + right, c, d, y - c * right - d * down + down, *rest], -1)
 
 
 def _affine(count, height, width, seed, strength):

@@ -111,22 +111,6 @@ def learning_curves(history, mark=True):
     return figure
 
 
-def dice_by_area(scores):
-    """Draw each slice's Dice against the true cavity's area: small cavities are the hard ones."""
-    figure, axis = new_figure(1, 1, 3.6, width=5.5)
-    known = scores.area_true_mm2.notna().all()
-    area = scores.area_true_mm2 / 100 if known else np.arange(len(scores))
-    for phase, marker in (("ED", "o"), ("ES", "^"), ("", "s")):
-        chosen = (scores.phase == phase).to_numpy()
-        if chosen.any():
-            axis.scatter(area[chosen], scores.dice[chosen], marker=marker, s=36, alpha=0.85,
-                         color=PREDICTION if phase == "ES" else TRUTH, label=phase or "phase unknown")
-    tidy(axis, "True cavity area (cm²)" if known else "Slice (its pixel spacing is unknown)", "Dice")
-    axis.set_ylim(-0.02, 1.02)
-    axis.legend(frameon=False, loc="lower right")
-    return figure
-
-
 def error_overlay(image, truth, prediction, opacity=ERROR_OPACITY):
     """Colour what is right, missed and invented: float (h, w, 3)."""
     truth, prediction = truth > 0, prediction > 0

@@ -13,12 +13,12 @@ CHOICES = {
     "loss": ("dice", "dice_bce", "slice_dice_bce"),
     "schedule": ("constant", "cosine"),
     "augmentation": ("none", "gentle", "full", "strong"),
-    "ending": ("same", "gentle"),
     "precision": ("auto", "bfloat16", "float32"),
     "keep": ("best", "last"),
     "start": ("scratch", "phantom"),
     "layers": ("all", "last"),
     "parts": ("all", "largest"),
+    "mask_offset": ("ignored", "kept"),
 }
 #: Least and greatest value of each number; a learning rate of 1 or 10,000 filters are slips of the finger.
 RANGES = {
@@ -31,6 +31,7 @@ RANGES = {
     "threshold": (1e-6, 1 - 1e-6),
 }
 MOST_FILTERS, MOST_LEVELS = 4096, 8
+RETIRED = {"ending"}  # how augmentation ended: what was trained by it opens as before
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Recipe:
     epochs : validations; each sees the training slices `passes` times
     passes : passes over the training slices an epoch
     augmentation : "none", "gentle", "full" or "strong" (see augment.py)
-    ending : "same", or "gentle": this in every other batch of the last third (after Ge et al. 2021, arXiv:2107.08430)
+    mask_offset : "ignored", or "kept" by augmentation: masks that lie beside their images do so after a turn, too
     precision : "float32", or "auto" (bfloat16 where the CPU or GPU multiplies it in hardware)
     validation_fraction : share of the slices, whole patients, that the command line holds out; 0 for none
     keep : "best" validation loss, or "last" epoch
@@ -71,7 +72,6 @@ class Recipe:
     epochs: int = 100
     passes: int = 1
     augmentation: str = "none"
-    ending: str = "same"
     precision: str = "float32"
     validation_fraction: float = 0.2
     keep: str = "best"
@@ -80,6 +80,7 @@ class Recipe:
     start: str = "scratch"
     layers: str = "all"
     parts: str = "all"
+    mask_offset: str = "ignored"
 
     def __post_init__(self):
         """Raise CourseError, naming the choices, where a value cannot be meant."""
@@ -104,6 +105,7 @@ class Recipe:
 
         Raises CourseError where an entry is unknown or its value cannot be meant.
         """
+        values = {key: value for key, value in values.items() if key not in RETIRED}
         unknown = sorted(values.keys() - {field.name for field in fields(cls)})
         if unknown:
             raise CourseError(f"recipe: {', '.join(unknown)} is not known to this version of lvlab; open it with the "
@@ -131,13 +133,13 @@ def _filters(filters):
 
 ASSIGNMENT = Recipe("assignment")
 LAB = Recipe("lab", (32, 64, 128), grid=4, normalization="instance", kernel_initializer="he_normal", loss="dice_bce",
-             learning_rate=2e-3, schedule="cosine", epochs=22, passes=5, augmentation="full", ending="gentle",
-             keep="last", precision="auto")
+             learning_rate=2e-3, schedule="cosine", epochs=22, passes=5, augmentation="full",
+             mask_offset="kept", keep="last", precision="auto", parts="largest")
 
 #: A few patients teach how their outlines are drawn, which the last layer can say; what a heart looks like stays as the
 #: shipped weights know it. Training only what comes last: Donahue et al. 2014, arXiv:1310.1531.
 LAB_FROM_PHANTOM = replace(
     LAB, filters=(16, 32, 64, 128, 256), grid=2, normalization="none", start="phantom", layers="last", batch_size=8,
-    learning_rate=2e-3, epochs=5, passes=2, augmentation="none", ending="same", parts="largest")
+    learning_rate=2e-3, epochs=5, passes=2, augmentation="none", mask_offset="ignored")
 
 RECIPES = {("lab", "scratch"): LAB, ("lab", "phantom"): LAB_FROM_PHANTOM, ("assignment", "scratch"): ASSIGNMENT}

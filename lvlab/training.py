@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from functools import partial
 
 import keras
 import numpy as np
@@ -14,7 +13,7 @@ from lvlab.backend import choose_precision
 from lvlab.errors import CourseError
 from lvlab.losses import LOSSES, slice_dice
 from lvlab.recipes import Recipe
-from lvlab.slices import SliceSet
+from lvlab.slices import SliceSet, mask_offset
 from lvlab.unet import unet
 
 WATCHED = ("loss", "dice", "val_loss", "val_dice")
@@ -96,12 +95,10 @@ def batches(slices: SliceSet, recipe: Recipe, seed: int, first_step: int = 0) ->
     data = as_dataset(slices)
     data = data.shuffle(len(slices), seed=seed).repeat().batch(recipe.batch_size).skip(first_step)
     if recipe.augmentation != "none":
-        turn = 2 * recipe.epochs * recipe.steps(len(slices)) // 3  # where the last third begins
-        strengths = recipe.augmentation, recipe.augmentation if recipe.ending == "same" else recipe.ending
+        offset = mask_offset(slices.images, slices.masks) if recipe.mask_offset == "kept" else (0.0, 0.0)
 
         def change(step, pair):
-            changes = (partial(augment, *pair, tf.stack([seed, step]), each) for each in strengths)
-            return tf.cond((step < turn) | (step % 2 == 0), *changes)
+            return augment(*pair, tf.stack([seed, step]), recipe.augmentation, offset)
 
         data = tf.data.Dataset.zip(tf.data.Dataset.counter(first_step, dtype=tf.int32), data).map(
             change, num_parallel_calls=tf.data.AUTOTUNE)

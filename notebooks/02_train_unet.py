@@ -378,13 +378,20 @@ lvlab.checks.exercise_2_4(answer, image, mask)
 import pandas as pd
 
 recipes = pd.DataFrame({recipe.name: recipe.as_dict() for recipe in (lvlab.ASSIGNMENT, lvlab.LAB)}).astype(str)
+print("offset of the training masks (pixels down, right):", lvlab.slices.mask_offset(train.images, train.masks))
 recipes[recipes.assignment != recipes.lab].drop("name")
 
 # %% [markdown]
 # In words: `LAB` has a smaller network that normalises, a loss with a slope everywhere, augmentation, a step size that
 # starts high and ends at 0, and arithmetic in 16 bits where the processor has it. `passes` is how often an epoch sees
-# each slice. `ending` says how: first the network learns hearts in any position; in the last third of the steps every
-# other batch is changed less, so that it also learns how outlines are drawn where hearts lie as in these patients.
+# each slice. Of each mask only the largest piece is kept (`parts`): a cavity is in one.
+#
+# `mask_offset` minds where the masks lie. Programs do not agree on where a pixel is: some count from its centre,
+# others from its corner, some from 0, others from 1. So all the masks of a folder can lie a little off the edges in
+# their images, say to the lower right. Turned by 180° they would lie to the upper left, and the network would learn
+# something in between. `"kept"` measures the offset on the training slices, by the edge between bright blood and dark
+# muscle, and keeps it on the same side, however a slice is turned. The line above the table has it; what may be
+# chance counts as none.
 
 # %% [markdown]
 # ### Exercise 2.5 · Change the loss

@@ -417,7 +417,7 @@ lvlab.checks.exercise_3_5(answer, worst)
 # rim costs more in a small cavity.
 
 # %% tags=["nbval-ignore-output"]
-lvlab.pictures.dice_by_area(scores)
+lvlab.clinic.charts.dice_by_area(scores)
 
 # %% [markdown]
 # So compare groups only with their sizes in mind. The mean Dice of each patient and each phase:

@@ -18,9 +18,8 @@ from matplotlib.testing.compare import compare_images
 from lvlab import metrics, phantom
 from lvlab.clinic import agreement, charts, dicom_seg, heart, review, surface
 from lvlab.phantom.anatomy import cavity_volume_ml
-from lvlab.slices import filled
 from lvlab.store.files import PROJECT
-from lvlab.store.masks import read_mask
+from lvlab.store.masks import filled, read_mask
 from tests import samples
 
 shapes = arrays(bool, (9, 11))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lvlab import evaluation, metrics, pictures
-from lvlab.clinic import agreement
+from lvlab.clinic import agreement, charts
 from lvlab.teach import views
 
 
@@ -82,7 +82,7 @@ def test_every_picture_draws_and_is_forgotten_by_pyplot(slices, prediction):
     history = pd.DataFrame({"epoch": [1, 2], "loss": [1, 0.5], "dice": [0.1, 0.6], "val_loss": [1, 0.6],
                             "val_dice": [0.1, 0.5]})
     figures = [*pictures.ranked_triptychs(slices, prediction, scores).values(), pictures.learning_curves(history),
-               pictures.overlay_grid(slices, prediction, scores), pictures.dice_by_area(scores),
+               pictures.overlay_grid(slices, prediction, scores), charts.dice_by_area(scores),
                pictures.show_patient(slices, slices.patients()[0]), views.class_balance(slices),
                views.histograms(slices.images[0], slices.images[0]), views.draw_unet(),
                views.draw_grid(slices.images[0]), views.uncertainty(slices, prediction, 0),

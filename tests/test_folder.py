@@ -1,5 +1,6 @@
 """The course folder: every kind of mask and DICOM gives the right numbers, whatever the files are called."""
 
+import shutil
 import unicodedata
 
 import numpy as np
@@ -16,7 +17,7 @@ from pydicom.uid import (
 )
 
 import lvlab
-from lvlab import slices
+from lvlab.commands.check import audit
 from lvlab.commands.segment import gather
 from lvlab.errors import CourseError
 from lvlab.store import folder, masks
@@ -159,7 +160,7 @@ def test_small_and_oblong_frames_are_cropped_or_padded_and_put_back(tmp_path, sh
     assert training.images.shape == training.masks.shape == (1, 128, 128, 1)
     assert 0 <= training.images.min() and training.images.max() <= 1
     top, left, *frame = training.table.crop[0]
-    np.testing.assert_array_equal(slices.uncrop(training.masks[0, ..., 0] > 0, (top, left), frame), mask)
+    np.testing.assert_array_equal(masks.uncrop(training.masks[0, ..., 0] > 0, (top, left), frame), mask)
 
 
 @pytest.mark.parametrize("image, mask", [
@@ -216,3 +217,12 @@ def test_reads_the_96_real_slices(real_folder):
     assert (len(course.training), len(course.test)) == (78, 18)
     assert course.training.patients() == ["SCD0000101", "SCD0000201", "SCD0000301", "SCD0000501"]
     assert course.training.masks.any(axis=(1, 2, 3)).all()
+
+
+def test_check_tells_masks_that_lie_beside_their_images(phantom_folder, tmp_path):
+    course = shutil.copytree(phantom_folder, tmp_path / "course")
+    for path in (*course.glob("training/*.png"), *course.glob("test/GT/*.png")):
+        masks.write_mask(path, np.roll(masks.read_mask(path), (1, -2), (0, 1)))
+    (finding,) = audit(course).findings
+    assert finding.level == "warning" and finding.files == ("pixels: 1 down, 2 left",)
+    assert audit(phantom_folder).findings == []

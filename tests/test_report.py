@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -63,6 +64,18 @@ def test_the_report_says_who_was_held_out(slices):
     assert "30 training slices and 10 validation slices. No patient is both" in document._data(evidence)[1]
     run.record.update(validation_slices=0, validation_patients=[])
     assert "Trained on 30 training slices. Nobody was held out for validation." in document._data(evidence)[1]
+
+
+def test_masks_beside_their_images_are_told_and_what_dice_owes_to_them(slices):
+    beside = replace(slices, masks=np.roll(slices.masks, (2, -1), (1, 2)))
+    evidence = report.judge_run(run_of(slices), beside)  # draws them 2 pixels too low, as they lie, not to the left
+    placed = evidence.summary["mask_offset"]
+    assert (placed["down"], placed["right"]) == (2, -1) and placed["dice_if_moved"] < evidence.summary["dice"]["mean"]
+    wanted = f"(pixels: 2 down, 1 left). The prediction, moved by as much, has Dice {placed['dice_if_moved']:.3f}"
+    for said in (report.format_summary(evidence.summary), str(document._data(evidence))):
+        assert wanted in said
+    assert "pixels:" not in report.format_summary(report.judge_run(run_of(slices), slices).summary)
+    assert judge.placement(beside, slices.masks)["dice_if_moved"] == 1
 
 
 def test_the_same_inputs_give_the_same_files(written, slices, tmp_path, monkeypatch):

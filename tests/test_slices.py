@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from lvlab.slices import COLUMNS, SliceSet, centre_crop, concatenate, normalise, uncrop
+from lvlab.slices import COLUMNS, SliceSet, centre_crop, concatenate, mask_offset, normalise
+from lvlab.store.masks import uncrop
 
 finite = st.floats(-1e4, 1e4, width=32)
 
@@ -39,6 +40,17 @@ def test_uncrop_undoes_crop_where_the_crop_lies(rows, cols, size):
     inside = uncrop(np.ones_like(crop), corner, image.shape) > 0
     np.testing.assert_array_equal(back[inside], image[inside])
     assert not back[~inside].any() and inside.sum() == min(size, rows) * min(size, cols)
+
+
+@pytest.mark.parametrize("offset", [(0, 0), (1, 1), (2, -1), (0, -3), (-1, 2)])
+def test_masks_that_lie_beside_their_images_are_told_by_how_far(slices, offset):
+    assert mask_offset(slices.images, np.roll(slices.masks, offset, (1, 2))) == pytest.approx(offset, abs=0.5)
+
+
+def test_masks_without_edges_or_few_of_them_tell_no_offset(slices):
+    for images, masks in ((0 * slices.images, slices.masks), (slices.images, 0 * slices.masks), ([], []),
+                          (slices.images[:5], np.roll(slices.masks[:5], 1, 1))):
+        assert mask_offset(images, masks) == (0, 0)
 
 
 @given(st.lists(st.sampled_from("abcdef"), min_size=2, max_size=40), st.floats(0.05, 0.95), st.integers(0, 99))

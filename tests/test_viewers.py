@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import lvlab
 from lvlab import evaluation
-from lvlab.slices import filled
+from lvlab.store.masks import filled
 from lvlab.teach import controls, viewers, views
 from lvlab.teach.drawer import ContourDrawer, zoomed
 

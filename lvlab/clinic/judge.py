@@ -1,10 +1,13 @@
 """A run, judged: overlap, distances in mm, how sure, how plausible; then all of it in one summary."""
 
 import numpy as np
+import pandas as pd
+from scipy import ndimage
 
 from lvlab import metrics
 from lvlab.clinic import agreement, heart, review, surface
 from lvlab.evaluation import masks_of, predict, score
+from lvlab.slices import mask_offset
 
 MEASURES = (*metrics.NAMES, *surface.MEASURES)
 
@@ -55,6 +58,17 @@ def summary(scores, table):
                      for row in function.to_dict("records")],
         "review": _review(scores),
     }
+
+
+def placement(slices, prediction):
+    """Return how many pixels the true masks lie off the edges in their images, and what Dice owes to it.
+
+    down, right : of `slices.mask_offset`; dice_if_moved : the mean Dice of the prediction, moved by as much
+    """
+    down, right = mask_offset(slices.images, slices.masks)
+    moved = ndimage.shift(np.asarray(prediction, float), (0, down, right, 0), order=1) >= 0.5
+    dice = pd.Series(metrics.dice(slices.masks, moved))
+    return {"down": down, "right": right, "dice_if_moved": float(dice.mean())}
 
 
 def _review(scores, shares=(0.1, 0.2)):

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from lvlab.errors import CourseError
-from lvlab.slices import SIZE, centre_crop
+from lvlab.slices import SIZE, centre_crop, mask_offset, normalise
 from lvlab.store import dicom, folder, masks
 from lvlab.store.dicom import size_of
 from lvlab.store.files import shorten, walk
@@ -247,6 +247,14 @@ def _compare(pairs, known, found):
         across = len({pair.part for pair in same}) > 1
         what = "image is in training and in test" if across else "image is there twice"
         found["warning", what, "keep one of the two"].append(" = ".join(pair.label for pair in same))
+    frames = [folder.at_working_scale(pair.image)[0] for pair in pairs]
+    offset = mask_offset((normalise(centre_crop(pixels)[0]) for pixels in frames),
+                         (centre_crop(folder.mask_at(pair.values > 0, pixels.shape))[0]
+                          for pair, pixels in zip(pairs, frames, strict=True)))
+    if any(offset):
+        found["warning", "masks lie off the edges in their images", "see how their outlines were counted: from the "
+              "first pixel's centre or from its corner, from 0 or from 1 (data/README.md)"].append(
+            f"pixels: {masks.direction(offset)}")
     unknown = [pair.label for pair in pairs if not known[pair.image.path, pair.image.frame][0]]
     if unknown:
         found["warning", "patient is unknown", "name the files PATIENT_sLEVEL_PHASE_imNNNN, else slices of one patient "

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lvlab.clinic import agreement, judge, review
-from lvlab.commands.report import PICTURES, caption, write_report
+from lvlab.commands.report import PICTURES, caption, placement_said, write_report
 from lvlab.errors import CourseError
 from lvlab.store.files import one_line, output, whole_file
 
@@ -126,6 +126,7 @@ def _data(evidence):
     phases = table.phase.value_counts().items()
     phases = ", ".join(f"{count} at {phase or 'an unknown phase'}" for phase, count in phases)
     groups = ", ".join(sorted(set(table.group) - {""}))
+    said = placement_said(evidence.summary)
     trained = [f"{record[f'{part}_slices']} {part} slices" for part in ("training", "validation")
                if isinstance(record.get(f"{part}_slices"), int) and record[f"{part}_slices"]]
     by_patient = " No patient is both trained and validated on." if record.get("validation_patients") else (
@@ -139,6 +140,7 @@ def _data(evidence):
         f"slices ({phases}) of {_count(evidence.summary['patients'], 'patient')}{f' ({groups})' * bool(groups)}, "
         f"{pixels}. Each image is cut to its central {' × '.join(map(str, evidence.slices.images.shape[1:3]))} pixels; "
         "its 5th percentile of grey becomes 0, its 95th becomes 1. Mask and image are paired by name. "
+        f"{said}{' ' * bool(said)}"
         f"Fingerprint of the test data: {evidence.summary['data_fingerprint']}.")
 
 
@@ -152,14 +154,14 @@ def _method(evidence):
     start = {"scratch": "from random weights", "phantom": "from weights trained on phantoms only"}[recipe.start]
     kept = {"best": "the lowest validation loss", "last": "the last epoch"}[recipe.keep]
     blend = f", blended by {recipe.blend:g} with those of the start" if recipe.blend < 1 else ""
-    ending = f", {recipe.ending} in half of the last third" * (recipe.ending != "same")
+    offset = " that keeps the offset of the masks" * (recipe.mask_offset == "kept")
     layers = " Only its last layer was trained." * (recipe.layers == "last")
     parts = " Of each mask only the largest connected part is kept." * (recipe.parts == "largest")
     return "text", (
         f"A U-Net (Ronneberger et al. 2015, doi:10.1007/978-3-319-24574-4_28) of {len(recipe.filters)} levels with "
         f"{', '.join(map(str, recipe.filters))} filters{parameters}.{grid} It was trained {start} by Adam with {rate} "
         f"{recipe.learning_rate:g} on {LOSSES[recipe.loss]}, in batches of {recipe.batch_size}, for {recipe.epochs} "
-        f"epochs, each of {recipe.passes} times all slices; augmentation: {recipe.augmentation}{ending}.{layers} Kept "
+        f"epochs, each of {recipe.passes} times all slices; augmentation: {recipe.augmentation}{offset}.{layers} Kept "
         f"are the weights of {kept}{blend}. A pixel is inside where the probability is at least "
         f"{recipe.threshold:g}.{parts}")
 

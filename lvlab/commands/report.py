@@ -13,6 +13,7 @@ from lvlab import pictures
 from lvlab.clinic import charts, judge, review
 from lvlab.evaluation import masks_of, predict, summarise
 from lvlab.store.files import PROJECT, output, whole_file, write_csv, write_json
+from lvlab.store.masks import direction
 from lvlab.store.runs import versions
 
 STEADY = {"svg.hashsalt": "lvlab", "svg.fonttype": "path"}  # the same picture gives the same file
@@ -60,7 +61,7 @@ PICTURES = {
         "All {n} slices with the outlines of truth and prediction, from the worst Dice to the best.",
         "A grid of all slices, each with two outlines and its Dice, sorted from worst to best."),
     "dice_by_area": Picture(
-        pictures.dice_by_area, lambda e: pictures.dice_by_area(e.scores),
+        charts.dice_by_area, lambda e: charts.dice_by_area(e.scores),
         "Each slice's Dice against the area of its true cavity: small cavities are the hard ones.",
         "A scatter plot of Dice against the true area of the cavity, end-diastole and end-systole marked apart."),
     "strata": Picture(
@@ -112,6 +113,7 @@ def judge_run(run, slices):
     seconds = time.perf_counter() - before
     scores = judge.judged(slices, probability, prediction)
     summary = {**summarise(scores), **judge.summary(scores, slices.table),
+               "mask_offset": judge.placement(slices, prediction),
                "train_seconds": run.record.get("train_seconds"), "predict_seconds": seconds,
                "recipe": run.recipe.as_dict(), "seed": run.record.get("seed"), "versions": versions(),
                "data_fingerprint": slices.fingerprint()}
@@ -130,7 +132,15 @@ def format_summary(summary):
         limits = f", 95 % limits {function['low']:+.1f} to {function['high']:+.1f}" if function["n"] > 1 else ""
         lines.append(f"Ejection fraction, prediction - truth: {function['bias']:+.1f} points{limits} "
                      f"(n = {function['n']})")
-    return "\n".join(lines + [summary["caution"]] * bool(summary["caution"]))
+    return "\n".join(filter(None, [*lines, placement_said(summary), summary["caution"]]))
+
+
+def placement_said(summary):
+    """Return where the masks lie, where that is off the edges in their images, else ""."""
+    placed = summary.get("mask_offset", {"down": 0, "right": 0})  # a cross-validation keeps no predictions to move
+    offset = placed["down"], placed["right"]
+    return (f"The masks lie off the edges in their images (pixels: {direction(offset)}). The prediction, moved by "
+            f"as much, has Dice {placed['dice_if_moved']:.3f}.") if any(offset) else ""
 
 
 def write_scores(run, slices, out):

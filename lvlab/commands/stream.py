@@ -20,10 +20,10 @@ from lvlab import evaluation
 from lvlab.backend import choose_precision
 from lvlab.clinic import dicom_seg, review
 from lvlab.errors import CourseError
-from lvlab.slices import SIZE, SliceSet, uncrop
+from lvlab.slices import SIZE, SliceSet
 from lvlab.store import dicom, folder, nifti
 from lvlab.store.files import one_line, whole_file
-from lvlab.store.masks import read_mask, write_mask
+from lvlab.store.masks import read_mask, uncrop, write_mask
 from lvlab.store.quiet import quietly
 from lvlab.store.runs import fingerprint
 from lvlab.store.shipped import SHIPPED

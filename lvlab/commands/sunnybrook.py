@@ -10,7 +10,7 @@ first pixel's centre lies. Measured on four patients (see docs/measurements.md),
 0.9 px left of and 0.7 px above where a first centre at (0, 0) would put it. The usual conventions near
 that are (0.5, 0.5), counted from the image's corner, and (1, 1); contrast prefers each in two patients.
 Taken is (0.5, 0.5), which stays closer to the masks that others draw at (0, 0): their mean Dice with
-these is 0.975, the smallest 0.923. `slices.filled` then draws them, its first centre being (0, 0).
+these is 0.975, the smallest 0.923. `store.masks.filled` then draws them, its first centre being (0, 0).
 """
 
 import contextlib
@@ -27,11 +27,10 @@ import pydicom
 from tqdm.auto import tqdm
 
 from lvlab.errors import CourseError
-from lvlab.slices import filled
 from lvlab.store.dicom import plain_number, read_dicom
 from lvlab.store.downloads import as_text, default_test, items_in
 from lvlab.store.files import find, one_line, refuse_full, shorten, whole_folder
-from lvlab.store.masks import write_mask
+from lvlab.store.masks import filled, write_mask
 
 SITE = "https://www.cardiacatlas.org/sunnybrook-cardiac-data/"
 FIRST_CENTRE = 0.5

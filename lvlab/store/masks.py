@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from scipy import ndimage
 
@@ -99,3 +100,33 @@ def oddities(values):
         sizes = np.sort(np.bincount(parts.flat)[1:])
         what = "several parts" if sizes[-2] > LARGE_PART * inside.sum() else "specks beside it"
         yield f"mask has {what}", "all count as cavity: take out what is none"
+
+
+def direction(offset):
+    """Return pixels (down, right) in words, such as "1 down, 0.5 right"."""
+    words = ("down", "up"), ("right", "left")
+    return ", ".join(f"{abs(by):g} {way[by < 0]}" for by, way in zip(offset, words, strict=True) if by)
+
+
+def uncrop(mask: np.ndarray, corner: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
+    """Put a cropped mask back into a frame of `shape`, zero elsewhere: the inverse of `centre_crop`."""
+    frame = np.zeros(shape, mask.dtype)
+    (top, left), (height, width) = corner, mask.shape
+    rows = slice(max(0, top), min(shape[0], top + height))
+    cols = slice(max(0, left), min(shape[1], left + width))
+    frame[rows, cols] = mask[rows.start - top:rows.stop - top, cols.start - left:cols.stop - left]
+    return frame
+
+
+def filled(vertices: ArrayLike, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the float32 mask (h, w, 1) of the pixels whose centres lie inside a polygon or on its line.
+
+    vertices : (n, 2) of x, y in pixels. The convention of this course: the first pixel's centre is (0, 0), so its
+    area reaches from -0.5 to 0.5, as matplotlib draws it. Fewer than three vertices enclose nothing.
+    """
+    from skimage.draw import polygon2mask
+
+    vertices = np.asarray(vertices, float).reshape(-1, 2)
+    if len(vertices) < 3:
+        return np.zeros((*shape, 1), np.float32)
+    return polygon2mask(shape, vertices[:, ::-1]).astype(np.float32)[..., None]

@@ -14,9 +14,11 @@ with quietly():
     import keras
 
 from lvlab.errors import CourseError
+from lvlab.slices import mask_offset
 from lvlab.store import runs, shipped
 from lvlab.store.files import output, runs_folder, write_csv
 from lvlab.store.folder import need_masks
+from lvlab.store.masks import direction
 from lvlab.store.progress import load_arrays, numbered, numbering, save_arrays
 from lvlab.training import Keeper, as_dataset, build, fit
 
@@ -50,6 +52,10 @@ def _train(training, validation, recipe, path, about, start, seed, resume, overw
     model = build(recipe, size, seed)
     if start:
         model.set_weights(start)
+    offset = (0.0, 0.0) if recipe.mask_offset == "ignored" else mask_offset(training.images, training.masks)
+    if any(offset):
+        notes.info("The training masks lie off the edges in their images (pixels: %s); augmentation keeps that.",
+                   direction(offset))
     recorder = Recorder(path, recipe, about, resume, quiet)
     board = keras.callbacks.TensorBoard(path / "logs", write_graph=False)
     history = fit(model, training, validation, recipe, seed, [board, *callbacks], recorder)
@@ -60,7 +66,7 @@ def _train(training, validation, recipe, path, about, start, seed, resume, overw
         **about, "size": size, "parameters": model.count_params(),
         "training_slices": len(training), "validation_slices": len(validation),
         "training_patients": training.patients(), "validation_patients": validation.patients(),
-        "best_epoch": int(history.epoch[best]), "val_dice": float(kept),
+        "mask_offset": list(offset), "best_epoch": int(history.epoch[best]), "val_dice": float(kept),
         "train_seconds": float(history.seconds.sum())})
     (path / runs.PROGRESS).unlink(missing_ok=True)
     return runs.open_run(path)

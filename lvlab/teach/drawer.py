@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.widgets import LassoSelector
 
 from lvlab import metrics, pictures
-from lvlab.slices import filled
+from lvlab.store.masks import filled
 from lvlab.teach import views
 from lvlab.teach.controls import WRAPPED, WithinReach, png, promptly, settle, slice_choice
 from lvlab.teach.describe import alt_of

@@ -29,8 +29,8 @@ from scipy import ndimage
 
 from lvlab import metrics
 from lvlab.evaluation import segment
-from lvlab.slices import SIZE, SliceSet, filled
-from lvlab.store.masks import read_mask
+from lvlab.slices import SIZE, SliceSet
+from lvlab.store.masks import filled, read_mask
 from lvlab.store.shipped import shipped_run
 from tests.browser.browser_viewers import CHROMIUM, PATIENCE_S, SCREENSHOTS, browser  # noqa: F401 (a fixture)
 from tests.samples import dataset

@@ -1,4 +1,4 @@
-// From probabilities to masks, outlines and scores: lvlab/evaluation.py, lvlab/metrics.py, slices.filled.
+// From probabilities to masks, outlines and scores: lvlab/evaluation.py, lvlab/metrics.py, store/masks.py.
 
 /** Return a 0/1 mask of the probabilities that reach the threshold; "largest": of its largest part only. */
 export function maskOf(probability, cols, threshold, parts) {
