@@ -1,15 +1,17 @@
 """The command line: `python -m lvlab COMMAND`. One short function per command; the rooms do the work."""
 
+import contextlib
 import os
 import sys
 
-if __name__ == "__main__" and sys.path[0] in ("", os.getcwd()):
-    sys.path.append(sys.path.pop(0))  # a keras.py of the user's own, in the folder they are in, is not Keras
+with contextlib.suppress(OSError):  # where the folder that one is in is gone
+    if __name__ == "__main__" and sys.path[0] in ("", os.getcwd()):
+        sys.path.append(sys.path.pop(0))  # a keras.py of the user's own, in the folder they are in, is not Keras
 os.environ["MPLBACKEND"] = "agg"      # pictures go to files: no window, whatever is set
 
 import argparse
-import contextlib
 import logging
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -131,11 +133,16 @@ def segment(args):
     """
     from lvlab.clinic.dicom_seg import need_highdicom
     from lvlab.commands import segment
+    from lvlab.store.masks import direction
 
     if args.dicom_seg:
         need_highdicom()
     _say("Looking for images and starting TensorFlow: some ten seconds.")
-    found = segment.segment(_run(args), args.paths, output(args.out), args.dicom_seg, args.workers, args.scheduler,
+    run = _run(args)
+    if any(learnt := run.record.get("mask_offset") or ()):
+        _say("The masks that this network learnt from lie off the edges in their images (pixels: "
+             f"{direction(learnt)}); so will these.")
+    found = segment.segment(run, args.paths, output(args.out), args.dicom_seg, args.workers, args.scheduler,
                             args.part, args.quiet)
     objects = f" and {found.objects:,} DICOM SEG objects" if args.dicom_seg else ""
     print(f"Wrote {found.masks:,} masks{objects} to {args.out}")
@@ -463,6 +470,8 @@ def main(argv=None):
     0, 1 (check found errors, segment files that cannot be read) or 2 (an error, told in one line).
     """
     args = None
+    if argv is None:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is half-written goes, as at Ctrl-C
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal of another encoding has no × or …
@@ -483,6 +492,9 @@ def main(argv=None):
         name = args.function.__name__ if args else ""
         print(f"lvlab: interrupted{GOES_ON.get(name, '')}", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever reads, such as head, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (CourseError, OSError) as error:
         if args and args.verbose:
             raise

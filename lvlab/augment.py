@@ -37,7 +37,7 @@ def augment(images: tf.Tensor, masks: tf.Tensor, seed: tf.Tensor, strength: str 
     """Return changed copies of a batch: float32 (b, h, w, 1) images in [0, 1] and masks in {0, 1}.
 
     seed : int32 tensor (2,); the same seed gives the same change. strength : a key of `STRENGTHS`.
-    offset : pixels (down, right) by which the masks lie off their images, before and after; see `slices.mask_offset`
+    offset : pixels (down, right) by which the masks lie off their images, before and after; see store/masks.py
     """
     chosen = STRENGTHS[strength]
     seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 2), num=2)

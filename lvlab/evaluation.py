@@ -17,37 +17,33 @@ BATCH = 20
 def predict(run: Any, slices: SliceSet) -> NDArray[np.float32]:
     """Return the probability of the cavity in each pixel: float32 (n, h, w, 1) in [0, 1]; 0 in an image all 0.
 
-    run : anything with a Keras `model` and a recipe, such as a Run; where the recipe keeps the largest part of a mask
-    only, the probability is 0 in the others. Raises CourseError where the sizes differ.
+    run : anything with a Keras `model`, such as a Run. Raises CourseError where the sizes differ.
     """
     size, wanted = slices.images.shape[1], run.model.input_shape[1]
     if size != wanted:
         raise CourseError(f"{run.path}: its network takes {wanted} × {wanted} pixels, these slices are {size} × "
                           f"{size}; load them with size={wanted}, or train anew")
-    parts = [run.model.predict_on_batch(slices.images[at:at + BATCH]) for at in range(0, len(slices), BATCH)]
-    probability = np.concatenate(parts) * slices.images.any(axis=(1, 2, 3), keepdims=True)
-    return largest_part(probability, run.recipe.threshold) if run.recipe.parts == "largest" else probability
+    batches = [run.model.predict_on_batch(slices.images[at:at + BATCH]) for at in range(0, len(slices), BATCH)]
+    probability = np.concatenate([*batches, np.zeros((0, size, size, 1), np.float32)])
+    return probability * slices.images.any(axis=(1, 2, 3), keepdims=True)
 
 
-def largest_part(probability: np.ndarray, threshold: float = 0.5) -> NDArray[np.float32]:
-    """Return (n, h, w, 1) probabilities, set to 0 in every part of a mask but the one that holds most of them."""
-    kept = np.array(probability, np.float32)
-    for plane in kept[..., 0]:
-        parts, count = ndimage.label(plane >= threshold)
+def masks_of(probability: np.ndarray, threshold: float = 0.5, parts: str = "all") -> NDArray[np.float32]:
+    """Return float32 masks in {0, 1}: 1 where the probability is at least `threshold`.
+
+    parts : "all", or "largest": of each mask (n, h, w, 1) only the connected part that holds most probability
+    """
+    masks = np.asarray(probability >= threshold, np.float32)
+    for plane, mask in zip(probability[..., 0], masks[..., 0], strict=True) if parts == "largest" else ():
+        labels, count = ndimage.label(mask)
         if count > 1:
-            most = 1 + np.argmax(ndimage.sum(plane, parts, range(1, count + 1)))
-            plane[(parts > 0) & (parts != most)] = 0
-    return kept
-
-
-def masks_of(probability: np.ndarray, threshold: float = 0.5) -> NDArray[np.float32]:
-    """Return float32 masks in {0, 1}: 1 where the probability is at least `threshold`."""
-    return (probability >= threshold).astype(np.float32)
+            mask[labels != 1 + np.argmax(ndimage.sum(plane, labels, range(1, count + 1)))] = 0
+    return masks
 
 
 def segment(run: Any, slices: SliceSet) -> NDArray[np.float32]:
-    """Return the masks that a run predicts at its own recipe's threshold: float32 (n, h, w, 1) in {0, 1}."""
-    return masks_of(predict(run, slices), run.recipe.threshold)
+    """Return the masks that a run predicts by its own recipe's threshold and parts: float32 (n, h, w, 1) in {0, 1}."""
+    return masks_of(predict(run, slices), run.recipe.threshold, run.recipe.parts)
 
 
 def evaluate(run: Any, slices: SliceSet) -> pd.DataFrame:

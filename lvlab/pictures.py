@@ -107,7 +107,7 @@ def learning_curves(history, mark=True):
         tidy(axis, "Epoch", label)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[1].set_ylim(0, 1)
-    axes[0].legend(frameon=False)
+    axes[0].legend(edgecolor="none", framealpha=0.9)
     return figure
 
 
@@ -144,7 +144,7 @@ def draw_slice(axis, image, title="", truth=None, prediction=None, small=False):
         axis.imshow(np.squeeze(image), cmap="gray", vmin=0, vmax=1)
     for mask, colour in ((truth, TRUTH), (prediction, PREDICTION)):
         outline(axis, mask, colour, 1 if small else 1.4)
-    axis.set_title(title, fontsize=8 if small else 9)
+    axis.set_title(title, fontsize=8 if small else 9, parse_math=False)
     axis.set(xticks=[], yticks=[], frame_on=False)  # axis("off") would look the same, yet lay out ticks that none sees
 
 

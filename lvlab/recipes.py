@@ -20,7 +20,7 @@ CHOICES = {
     "parts": ("all", "largest"),
     "mask_offset": ("ignored", "kept"),
 }
-#: Least and greatest value of each number; a learning rate of 1 or 10,000 filters are slips of the finger.
+#: Least and greatest value of each number; a learning rate of 10 or 10,000 filters are slips of the finger.
 RANGES = {
     "learning_rate": (1e-7, 1.0),
     "batch_size": (1, 1024),
@@ -50,7 +50,7 @@ class Recipe:
     passes : passes over the training slices an epoch
     augmentation : "none", "gentle", "full" or "strong" (see augment.py)
     mask_offset : "ignored", or "kept" by augmentation: masks that lie beside their images do so after a turn, too
-    precision : "float32", or "auto" (bfloat16 where the CPU or GPU multiplies it in hardware)
+    precision : "float32", "bfloat16", or "auto" (bfloat16 where the CPU or GPU multiplies it in hardware)
     validation_fraction : share of the slices, whole patients, that the command line holds out; 0 for none
     keep : "best" validation loss, or "last" epoch
     start : "scratch", or "phantom" (the weights that ship with lvlab)

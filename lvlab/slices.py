@@ -2,13 +2,11 @@
 
 import hashlib
 import logging
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 
 notes = logging.getLogger(__name__)
 SIZE = 128
@@ -125,29 +123,3 @@ def centre_crop(image: ArrayLike, size: int = SIZE) -> tuple[np.ndarray, tuple[i
     padded = np.pad(image, padding, constant_values=np.nan if image.dtype.kind == "f" else 0)
     row, col = max(0, top), max(0, left)
     return padded[row:row + size, col:col + size], (top, left)
-
-
-def mask_offset(images: Iterable[ArrayLike], masks: Iterable[ArrayLike], most: int = 4) -> tuple[float, float]:
-    """Return how many pixels (down, right) masks lie off the edges in their images, to halves; (0, 0) where unclear.
-
-    images, masks : pairs of one shape each, (h, w) or (h, w, 1); blood is bright. The brightness just inside of the
-    masks, less that just outside (Laplacian of a Gaussian; Marr and Hildreth 1980, doi:10.1098/rspb.1980.0020), is
-    largest where they are moved back. A peak at `most` pixels tells nothing, nor does one under 0.7 or, of n masks,
-    5/√n: four standard deviations of what phantoms give whose masks lie right (docs/measurements.md).
-    """
-    agreement, count = np.zeros((2 * most + 1, 2 * most + 1)), 0
-    for image, mask in zip(map(np.squeeze, images), map(np.squeeze, masks), strict=True):
-        rim = -ndimage.gaussian_laplace(mask.astype(float), 2)
-        moved = np.lib.stride_tricks.sliding_window_view(np.pad(image, most, "edge"), mask.shape)
-        agreement += np.tensordot(moved, rim) / (np.linalg.norm(rim) or 1)
-        count += bool(mask.any())
-    peak = np.array(np.unravel_index(agreement.argmax(), agreement.shape))
-    if not count or peak.min() == 0 or peak.max() == 2 * most:
-        return 0.0, 0.0
-    (_, up, _), (left, at, right), (_, down, _) = agreement[peak[0] - 1:peak[0] + 2, peak[1] - 1:peak[1] + 2]
-    vertex = np.array([(up - down) / (up - 2 * at + down), (left - right) / (left - 2 * at + right)]) / 2
-    offset = most - peak - vertex
-    if np.hypot(*offset) < max(0.7, 5 / np.sqrt(count)):
-        return 0.0, 0.0
-    down, right = np.round(2 * offset) / 2 + 0.0  # no -0
-    return float(down), float(right)

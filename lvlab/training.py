@@ -13,7 +13,7 @@ from lvlab.backend import choose_precision
 from lvlab.errors import CourseError
 from lvlab.losses import LOSSES, slice_dice
 from lvlab.recipes import Recipe
-from lvlab.slices import SliceSet, mask_offset
+from lvlab.slices import SliceSet
 from lvlab.unet import unet
 
 WATCHED = ("loss", "dice", "val_loss", "val_dice")
@@ -37,19 +37,24 @@ def fit(
     seed: int = 0,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     keeper: "Keeper | None" = None,
+    offset: tuple[float, float] = (0.0, 0.0),
 ) -> pd.DataFrame:
     """Train a network by a recipe and return its history; the model then holds the weights that the recipe keeps.
 
     training, validation : SliceSets with masks; no patient should be on both sides; the second may be empty
+        where the recipe keeps the last epoch, else CourseError
     callbacks : Keras callbacks, such as a monitor; keeper : remembers the weights (store has one that writes them)
+    offset : pixels (down, right) by which the masks lie off their images; augmentation keeps it
     History: one row an epoch; epoch, loss, dice, val_loss, val_dice, seconds.
     """
+    if recipe.keep == "best" and not len(validation):
+        raise CourseError("validation: empty, so no epoch is the best; hold slices out, or keep='last' in the recipe")
     keeper = keeper or Keeper(recipe)
     steps = recipe.steps(len(training))
     compile_model(model, recipe, steps)
     done = keeper.begin(model)
     model.fit(
-        batches(training, recipe, seed, first_step=done * steps),
+        batches(training, recipe, seed, first_step=done * steps, offset=offset),
         steps_per_epoch=steps,
         initial_epoch=done,
         epochs=recipe.epochs,
@@ -87,7 +92,8 @@ def as_dataset(slices: SliceSet) -> tf.data.Dataset:
     return data.map(lambda image, mask: (tf.cast(image, tf.float32), tf.cast(mask, tf.float32)))
 
 
-def batches(slices: SliceSet, recipe: Recipe, seed: int, first_step: int = 0) -> tf.data.Dataset:
+def batches(slices: SliceSet, recipe: Recipe, seed: int, first_step: int = 0,
+            offset: tuple[float, float] = (0.0, 0.0)) -> tf.data.Dataset:
     """Return an endless tf.data.Dataset of shuffled, augmented (images, masks) batches.
 
     Each batch's augmentation depends on the seed and the number of its step only.
@@ -95,8 +101,6 @@ def batches(slices: SliceSet, recipe: Recipe, seed: int, first_step: int = 0) ->
     data = as_dataset(slices)
     data = data.shuffle(len(slices), seed=seed).repeat().batch(recipe.batch_size).skip(first_step)
     if recipe.augmentation != "none":
-        offset = mask_offset(slices.images, slices.masks) if recipe.mask_offset == "kept" else (0.0, 0.0)
-
         def change(step, pair):
             return augment(*pair, tf.stack([seed, step]), recipe.augmentation, offset)
 

@@ -143,13 +143,14 @@ for name, cost in costs.items():
 assert costs["from scratch"].max() > costs["shipped"].max() + 0.05, (
     "The network from scratch was expected to lose more than the shipped one. With many and varied training patients "
     "it need not: compare the two columns of gap.")
-assert costs.loc["shaded"].max() < 0.05, "Shading was expected to cost little; on your images it does not."
+simple = costs.loc[["shaded", "noisy", "blurred"]]
+assert simple.max(axis=None) < 0.06, "Simple changes were expected to cost little; on your images they do not."
 
 # %% [markdown]
 # **Look:** this is the *domain gap*. Scored on patients like its own, the network from scratch looks good; on others it
 # fails, and nothing in its own scores warned of it. The shipped network loses less, because its training showed it
-# more. (It loses, too, on the stream, which exaggerates all that is hard.) Not every change of an image matters,
-# though: shading costs neither of them much.
+# more. (It loses, too, on the stream, which exaggerates all that is hard.) Not every change of an image matters
+# as much: shading, noise and blur cost either of them little beside that.
 
 # %% [markdown]
 # ## Fine-tuning
@@ -269,7 +270,8 @@ quarter = replace(test, images=np.rot90(test.images, axes=(1, 2)), masks=np.rot9
 def dice_at(share, slices):
     network.set_weights(blended(start, end, share))
     probability = network.predict(slices.images, batch_size=20, verbose=0)
-    return np.nanmean(lvlab.dice(slices.masks, probability >= tuned.recipe.threshold))
+    masks = lvlab.evaluation.masks_of(probability, tuned.recipe.threshold, tuned.recipe.parts)
+    return np.nanmean(lvlab.dice(slices.masks, masks))
 
 
 # %% tags=["nbval-ignore-output"]

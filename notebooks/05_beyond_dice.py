@@ -249,19 +249,21 @@ lvlab.checks.exercise_5_3(answer, by_hand)
 lvlab.quiz("planes")
 
 # %% tags=["nbval-ignore-output"]
-true = 100 * anatomy.ejection_fraction
+true, errors = 100 * anatomy.ejection_fraction, []
 for distance_mm in (5, 10, 15, 20):
     slices = lvlab.phantom.stack(anatomy, scanner, rng, distance_mm=distance_mm)
     ef = {name: heart.function(heart.volumes(slices.table, lvlab.metrics.area_mm2(
         masks, scanner.spacing_mm, scanner.spacing_mm))).ef_percent[0]
         for name, masks in (("true masks", slices.masks), ("network", lvlab.evaluation.segment(run, slices)))}
     print(f"a slice every {distance_mm:2} mm:", ", ".join(f"{name} {ef[name] - true:+.1f}" for name in ef), "points")
-    assert abs(ef["true masks"] - true) < (3 if distance_mm <= 10 else 12)
+    errors.append(abs(ef["true masks"] - true))
+assert max(errors[:2]) < 3 and max(errors) == errors[-1] < 12, "At 20 mm true masks were expected to err most."
 
 # %% [markdown]
-# **Look:** even true masks give an error, and it grows with the distance between slices. What the network adds is on
-# top of it. For scale: seven core laboratories that drew the same fifteen hearts by hand differed by 4.6 to 7.5 points
-# of ejection fraction ([Suinesiaputra et al. 2015](https://doi.org/10.1186/s12968-015-0170-9)).
+# **Look:** even true masks give an error, and it is largest where the slices are furthest apart. The network's own
+# error comes to it, and two errors may cancel: a small sum is no proof that either is small. For scale: seven core
+# laboratories that drew the same fifteen hearts by hand differed by 4.6 to 7.5 points of ejection fraction
+# ([Suinesiaputra et al. 2015](https://doi.org/10.1186/s12968-015-0170-9)).
 
 # %% [markdown]
 # ## The whole beat
@@ -302,9 +304,10 @@ twice.round(1)
 
 # %% [markdown]
 # To compare two measurements, [Bland and Altman](../docs/glossary.md#bland-altman)
-# ([1986](https://doi.org/10.1016/S0140-6736%2886%2990837-8)) look at the differences: their mean is the *bias*, and 95
-# % of them lie within 1.96 standard deviations of it, the *limits of agreement*. A correlation would not tell: it is
-# high as soon as patients differ.
+# ([1986](https://doi.org/10.1016/S0140-6736%2886%2990837-8)) look at the differences: their mean is the *bias*, and
+# 1.96 standard deviations on either side of it are the *limits of agreement*: about 95 % of the differences lie between
+# them if they are distributed normally, which six patients cannot tell. A correlation would not tell: it is high as
+# soon as patients differ.
 
 # %% tags=["nbval-ignore-output"]
 difference = twice[:, 1] - twice[:, 0]
@@ -374,7 +377,8 @@ lvlab.checks.exercise_5_4(answer, hard_scores.dice, order)
 charts.reliability_plot(review.reliability(hard_probability, hard.masks))
 
 # %% [markdown]
-# **Look:** where the line runs under the diagonal the network is too sure.
+# **Look:** where the line is nearer to one half than the diagonal the network is too sure: on the right, where it runs
+# under the diagonal, that pixels are inside; on the left, where it runs above, that they are outside.
 #
 # Other failures show themselves without any probability: a mask in pieces, a level without a cavity between two with
 # one, a cavity that grows from ED to ES. `review.implausible` lists them. The costliest slices of your folder, with the

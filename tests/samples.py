@@ -29,6 +29,10 @@ class Rule(Run):
     path: Path = Path("everywhere")
 
     @property
+    def record(self):
+        return {}
+
+    @property
     def recipe(self):
         return replace(LAB, precision="float32")
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 
 import highdicom
 import numpy as np
@@ -14,9 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from matplotlib.testing.compare import compare_images
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 
 from lvlab import metrics, phantom
-from lvlab.clinic import agreement, charts, dicom_seg, heart, review, surface
+from lvlab.clinic import agreement, charts, dicom_seg, heart, judge, review, surface
 from lvlab.phantom.anatomy import cavity_volume_ml
 from lvlab.store.files import PROJECT
 from lvlab.store.masks import filled, read_mask
@@ -154,6 +158,32 @@ def test_a_heartbeat_finds_its_own_phases():
     assert len(curve) == 20 and heart.phases_of(curve) == (0, 360)
     lost = slices.subset(slices.table.name != "p_s02_im0005")   # a position with a frame less is left out
     assert set(heart.beat(lost.table, areas(lost)).slices) == {curve.slices[0] - 1}
+    unknown = np.where(slices.table.name == "p_s02_im0005", np.nan, areas(slices))  # a volume lacks it, and is none
+    assert len(heart.beat(slices.table, unknown)) == 19
+
+
+def test_hearts_count_once_however_many_seeds_judged_them(stacks):
+    slices = stacks["p0"][0]
+    scores = judge.judged(slices, slices.masks, slices.masks)
+    smaller = scores.assign(seed=1, area_pred_mm2=scores.area_pred_mm2 * np.where(scores.phase == "ES", 0.9, 1))
+    twice = pd.concat([scores.assign(seed=0), smaller], ignore_index=True)
+    found = judge.summary(twice, pd.concat([slices.table] * 2, ignore_index=True))
+    assert [row["patient"] for row in found["function"]] == ["p0, seed 0", "p0, seed 1"]
+    first, second = (row["ef_percent_pred"] - row["ef_percent_true"] for row in found["function"])
+    assert first == pytest.approx(0) and second > 1
+    assert found["ejection_fraction"]["n"] == 1 and found["ejection_fraction"]["bias"] == pytest.approx(second / 2)
+
+
+def test_missed_is_a_cavity_of_which_nothing_is_found_and_no_invented_one(stacks):
+    whole = stacks["p0"][0]
+    slices = whole.subset(np.flatnonzero(whole.masks.any((1, 2, 3)))[:4])
+    wrong, truth = np.roll(slices.masks, 60, 1), slices.masks.copy()
+    wrong[0], truth[1] = 0, 0
+    scores = judge.judged(replace(slices, masks=truth), wrong, wrong)
+    table = review.strata(scores).query("what == 'patient'")
+    found = judge.summary(scores, slices.table)
+    assert scores.dice.tolist() == [0] * 4 and table.missed.tolist() == [3]
+    assert (found["missed"], found["invented"]) == (3, 1)
 
 
 def test_agreement_of_known_numbers():
@@ -172,6 +202,7 @@ def test_intervals_draw_patients():
     assert found.high - found.low == pytest.approx(2 * 1.96 * means[::10].std() / np.sqrt(12), rel=0.2)
     assert np.isnan(agreement.interval(means, ["one"] * 120).low)
     assert "too few" in agreement.caution(5) and not agreement.caution(30)
+    assert "spans" in agreement.caution(3) and agreement.interval([1, 2, 9], list("abc"))[1:3] == (1, 9)
 
 
 def test_paired_differences_are_sharper_than_two_intervals():
@@ -242,3 +273,22 @@ def test_charts_look_as_they_did(name, tmp_path):
     if os.environ.get("LVLAB_NEW_LOOKS"):
         shutil.copy(tmp_path / "now.png", stored)
     assert compare_images(stored, tmp_path / "now.png", tol=5) is None
+
+
+@pytest.mark.parametrize(("tag", "value", "placed"), [
+    ("PatientBirthDate", "1950", True), ("StudyTime", "noon", True), ("PatientSex", "MALE", True),
+    ("SpecificCharacterSet", "ISO_IR 999", True), ("PixelSpacing", r"1,23\1,23", True), ("TriggerTime", "12,5", True),
+    ("InstanceNumber", "IM0", True), ("PixelSpacing", "1.2", False), ("ImagePositionPatient", r"a\b\c", False),
+    ("ImageOrientationPatient", r"1\1\0\0\1\0", False), ("SOPInstanceUID", "1.2.3", False)])
+def test_tags_against_the_standard_cost_no_more_than_their_file_its_place(phantom_folder, tmp_path, tag, value, placed):
+    files = sorted((phantom_folder / "test").glob("*_ED_*.dcm"))[:4]
+    for number, file in enumerate(files):
+        image = pydicom.dcmread(file)
+        if number < 2:
+            kind = dictionary_VR(tag)
+            image[tag] = RawDataElement(Tag(tag), kind, len(value), value.encode(), 0, False, True)
+        image.save_as(tmp_path / file.name)
+    files = [tmp_path / file.name for file in files]
+    names, nowhere = dicom_seg.write(tmp_path / "out", files, [np.ones((192, 192), bool)] * 4)
+    assert nowhere == ([] if placed else files[:2]) and names
+    assert sum(highdicom.seg.segread(tmp_path / "out" / name).NumberOfFrames for name in names) == 4 - len(nowhere)

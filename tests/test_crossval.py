@@ -48,7 +48,7 @@ def test_cross_validation_scores_every_slice_once_a_seed_and_resumes(phantom_fol
         crossval.cross_validate(slices, tiny, tmp_path / "cv", folds=2)
     folds = crossval.Folds(tmp_path / "cv")
     probability = folds.predict(slices)
-    scores = judge.judged(slices, probability, masks_of(probability)).set_index("name").dice
+    scores = judge.judged(slices, probability, masks_of(probability, 0.5, tiny.parts)).set_index("name").dice
     np.testing.assert_allclose(scores[table.name], table.dice)
     assert folds.record["folds"] == 2 and len(folds.history) == 1 and not crossval.Folds(tmp_path)
     with pytest.raises(CourseError, match="do not test each"):
@@ -57,8 +57,13 @@ def test_cross_validation_scores_every_slice_once_a_seed_and_resumes(phantom_fol
     again, _ = crossval.cross_validate(slices, tiny, tmp_path / "cv", folds=2, resume=True, quiet=True)
     assert caplog.text.count("opened") == 2
     np.testing.assert_allclose(again.dice, table.dice)
-    with pytest.raises(CourseError, match=r"seed0-fold-1: was trained by another recipe \(validation_fraction\)"):
+    with pytest.raises(CourseError, match=r"seed0-fold-1: was trained with another recipe \(validation_fraction\)"):
         crossval.cross_validate(slices, replace(tiny, validation_fraction=0.0), tmp_path / "cv", folds=2, resume=True)
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "cv").rglob("*") if path.is_file()}
+    brighter = replace(slices, images=slices.images * 0.9)
+    with pytest.raises(CourseError, match="seed0-fold-1: was trained with other data"):
+        crossval.cross_validate(brighter, tiny, tmp_path / "cv", folds=2, resume=True)
+    assert written == {path: path.stat().st_mtime_ns for path in (tmp_path / "cv").rglob("*") if path.is_file()}
 
 
 def test_shipped_weights_start_a_training_and_were_made_on_phantoms_only():

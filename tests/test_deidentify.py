@@ -197,3 +197,20 @@ def test_a_decimal_comma_becomes_a_point(tmp_path):
     path.write_bytes(path.read_bytes().replace(rb"1.25\1.25", rb"1,25\1,25"))
     assert main(["deidentify", str(tmp_path / "scan"), "--out", str(tmp_path / "out"), "--quiet"]) == 0
     assert images(tmp_path / "out", "patient-01")[0].PixelSpacing == [1.25, 1.25]
+
+
+@pytest.mark.parametrize("signed", [0, 1])
+def test_nothing_hides_behind_the_pixels_or_in_the_bits_above_them(tmp_path, signed):
+    pixels = picture()[0].astype(np.int32) - (300 if signed else 0)
+    stored = (pixels & 0x0FFF) | 0x8000  # an old overlay's bit
+    path = planted(tmp_path / "in/a.dcm", stored.astype(np.uint16), BitsStored=12, HighBit=11,
+                   PixelRepresentation=signed)
+    image = pydicom.dcmread(path)
+    image.PixelData += NAME.encode() * 2
+    image.save_as(path)
+    assert main(["deidentify", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    copy, = (tmp_path / "out").rglob("*.dcm")
+    again = pydicom.dcmread(copy)
+    assert NAME.encode() not in copy.read_bytes() and len(again.PixelData) == 2 * pixels.size
+    raw = np.frombuffer(again.PixelData, np.int16 if signed else np.uint16).reshape(pixels.shape)
+    assert (raw == pixels).all() and (again.pixel_array == pixels).all()

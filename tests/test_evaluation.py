@@ -100,7 +100,8 @@ def test_every_picture_draws_and_is_forgotten_by_pyplot(slices, prediction):
 def test_the_largest_part_alone_is_kept_where_the_recipe_says_so():
     probability = np.zeros((2, 8, 8, 1), np.float32)
     probability[0, :3, :3], probability[0, 6:, 6:] = 0.9, 0.95
-    probability[0, 5, 0] = 0.3  # under the threshold: no part, and left as it is
-    kept = evaluation.largest_part(probability, 0.5)
-    assert (kept[0, :3, :3] == np.float32(0.9)).all() and not kept[0, 6:, 6:].any() and kept[0, 5, 0] > 0
-    assert not kept[1].any() and probability[0, 7, 7] > 0.9
+    probability[0, 5, 5] = 0.3  # beside the smaller part: with it a part of its own at 0.3, and none at 0.5
+    for threshold in (0.3, 0.5):
+        kept = evaluation.masks_of(probability, threshold, "largest")
+        assert kept[0, :3, :3].all() and kept.sum() == 9
+        assert evaluation.masks_of(probability, threshold).sum() == 13 + (threshold == 0.3)

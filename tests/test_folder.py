@@ -224,5 +224,6 @@ def test_check_tells_masks_that_lie_beside_their_images(phantom_folder, tmp_path
     for path in (*course.glob("training/*.png"), *course.glob("test/GT/*.png")):
         masks.write_mask(path, np.roll(masks.read_mask(path), (1, -2), (0, 1)))
     (finding,) = audit(course).findings
-    assert finding.level == "warning" and finding.files == ("pixels: 1 down, 2 left",)
+    assert finding.level == "warning" and finding.files == (
+        "test, pixels: 1 down, 2 left", "training, pixels: 1 down, 2 left")
     assert audit(phantom_folder).findings == []

@@ -1,6 +1,7 @@
 """NIfTI: orientation, ACDC's and M&Ms' layouts, and masks back into the same volume."""
 
 import itertools
+import shutil
 import zipfile
 
 import nibabel
@@ -180,3 +181,54 @@ def test_imported_dicom_is_the_nifti_pixel_for_pixel(tmp_path):
     assert image.StudyDate == "" and "RepetitionTime" not in image
     mask = read_mask(tmp_path / "course/training/patient001_s01_ED_im0001.png")
     assert np.array_equal(mask > 0, nifti.read(read.path.with_name("patient001_frame01_gt.nii.gz")).pixels[0, 0] == 3)
+
+
+def mms2(folder):
+    """Three patients of M&Ms-2: short and long axis, at both phases."""
+    for code, phase in itertools.product(("001", "002", "003"), ("ED", "ES")):
+        for view, levels in (("SA", 4), ("LA", 1)):
+            pixels, labels = heart(14 if phase == "ED" else 9, levels=levels, cavity=1)
+            for what, values in (("", pixels), ("_gt", labels)):
+                save(folder / code / f"{code}_{view}_{phase}{what}.nii.gz", values)
+    return folder
+
+
+def test_long_axis_views_are_no_further_patients(tmp_path):
+    lines = importer.write(mms2(tmp_path / "mms2"), tmp_path / "course", quiet=True)
+    assert "24 pairs of 3 patients" in lines[0] and "long-axis view (6)" in lines[1]
+
+
+def test_a_zip_beside_its_folder_counts_once_and_two_hearts_of_one_name_are_refused(tmp_path):
+    folder = acdc(tmp_path / "data/training", patients=2)
+    shutil.make_archive(tmp_path / "data/training", "zip", folder)
+    lines = importer.write(tmp_path / "data", tmp_path / "once", quiet=True)
+    assert "16 pairs of 2 patients" in lines[0] and "there twice, taken once (4)" in lines[1]
+    pixels, labels = heart(12)
+    save(tmp_path / "data/testing/patient001/patient001_frame01.nii.gz", pixels)
+    save(tmp_path / "data/testing/patient001/patient001_frame01_gt.nii.gz", labels)
+    with pytest.raises(CourseError, match="two hearts of one name"):
+        importer.write(tmp_path / "data", tmp_path / "course", quiet=True)
+
+
+def test_stacks_of_another_length_keep_their_levels(tmp_path):
+    folder = acdc(tmp_path / "acdc", patients=1)
+    pixels, labels = (values[..., 1:] for values in heart(9))
+    lower = SLANTED.copy()
+    lower[:3, 3] += SLANTED[:3, 2]
+    for what, values in (("", pixels), ("_gt", labels)):
+        save(folder / f"patient001/patient001_frame09{what}.nii.gz", values, lower)
+    importer.write(folder, tmp_path / "course", quiet=True)
+    table = load(tmp_path / "course").everyone().table
+    places = table.groupby("level").position_mm
+    assert sorted(table.level[table.phase == "ES"]) == [2, 3, 4] and (places.max() - places.min() < 0.1).all()
+
+
+def test_labels_are_whole_numbers_however_they_are_stored(tmp_path):
+    folder = acdc(tmp_path / "acdc", patients=1)
+    for number, path in enumerate(sorted(folder.rglob("*_gt.nii.gz"))):
+        labels = np.asarray(nibabel.load(path).dataobj, np.float32)
+        save(path, labels * 0.999999 if number else (labels + np.roll(labels, 1, 0)) / 2)
+    lines = importer.write(folder, tmp_path / "course", quiet=True)
+    assert "4 pairs of 1 patients" in lines[0] and "its labels are no whole numbers" in lines[1]
+    with pytest.raises(CourseError, match="the label 0 is what lies outside"):
+        importer.write(folder, tmp_path / "none", cavity=0, quiet=True)

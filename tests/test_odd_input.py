@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pydicom
@@ -14,7 +15,7 @@ import pytest
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import UID, ImplicitVRLittleEndian, SecondaryCaptureImageStorage
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 import lvlab
 from lvlab.__main__ import main
@@ -579,3 +580,53 @@ def test_senseless_spacing_resamples_nothing(place):
     for number, spacing in enumerate(([999, 999], [0.001, 0.001], [1.4, 90])):
         image = lvlab.read_dicom(samples.write_dicom(place / f"{number}.dcm", PixelSpacing=spacing))
         assert folder.at_working_scale(image)[0].shape == PIXELS.shape
+
+
+def test_labels_of_a_float_mask_are_told_apart(tmp_path):
+    values = np.zeros((40, 40), np.float32)
+    values[5:35, 5:35], values[12:28, 12:28], values[0, 0] = 0.01, 0.99, np.nan
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    labels = masks.read_labels(tmp_path / "a.tif")
+    assert set(np.unique(labels)) == {0, 1, 2} and [what for what, _ in masks.oddities(labels)] == [
+        "mask has several labels"]
+
+
+@pytest.mark.parametrize(("ids", "tell"), [(("ANON0001", "ANON0002"), True), (("ANON0001", "ANON0001"), False),
+                                           (("anonymous", "ANON"), False)])
+def test_numbered_pseudonyms_are_patients_and_one_for_everybody_is_none(ids, tell):
+    slices = [SimpleNamespace(evidence=(f"PatientID:{own}",), path=Path(f"{k}.dcm")) for k, own in enumerate(ids)]
+    assert folder.evidence_of(slices) == ([[f"PatientID:{own}"] for own in ids] if tell else [[], []])
+
+
+def test_a_cine_beside_a_file_named_like_its_frame_is_refused(place):
+    pixels = np.concatenate([samples.picture(seed)[0] for seed in range(3)])
+    samples.write_dicom(place / "in/a.dcm", pixels, Rows=samples.SIDE, NumberOfFrames=3)
+    samples.write_dicom(place / "in/a_f0001.dcm")
+    with pytest.raises(CourseError, match="two inputs would write this mask"):
+        segment(EVERYWHERE, [place / "in"], place / "out", quiet=True)
+    samples.write_dicom(place / "in/a.dcm")
+    assert segment(EVERYWHERE, [place / "in"], place / "out", quiet=True).masks == 2
+
+
+def test_one_name_too_long_for_a_mask_costs_no_other(place):
+    samples.write_dicom(place / "in/a.dcm")
+    samples.write_dicom(place / "in" / ("b" * 253))
+    found = segment(EVERYWHERE, [place / "in"], place / "out", quiet=True)
+    assert (found.masks, found.failed) == (1, 1) and "too long" in (place / "out/failures.csv").read_text()
+
+
+@pytest.mark.parametrize("line", ["5", "null", "[1]", "{}", '{"file": "a.png", "masks": "many"}', '{"file":'])
+def test_a_line_of_the_journal_that_says_nothing_is_passed_over(place, line):
+    samples.write_dicom(place / "in/a.dcm")
+    assert segment(EVERYWHERE, [place / "in"], place / "out", quiet=True).masks == 1
+    with open(place / "out/.segment/1-of-1.jsonl", "a") as journal:
+        journal.write(line + "\n")
+    assert segment(EVERYWHERE, [place / "in"], place / "out", quiet=True).failed == 0
+
+
+def test_a_deflated_file_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
+    path = samples.write_dicom(tmp_path / "a.dcm", syntax=DeflatedExplicitVRLittleEndian)
+    assert dicom.read_dicom(path).pixels.any()
+    monkeypatch.setattr(dicom, "MOST_BYTES", 1000)
+    with pytest.raises(CourseError, match="unpacks to more than"):
+        dicom.read_dicom(path)

@@ -6,15 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
+from lvlab import metrics
 from lvlab.clinic import judge
 from lvlab.commands import compare, document, report
 from lvlab.errors import CourseError
 from lvlab.evaluation import summarise
-from lvlab.recipes import LAB
+from lvlab.recipes import CHOICES, LAB
 from lvlab.store.runs import COLUMNS
 
 
@@ -61,21 +64,31 @@ def test_every_picture_is_there_twice_and_the_manifest_says_what_made_it(written
 def test_the_report_says_who_was_held_out(slices):
     run = run_of(slices)
     evidence = SimpleNamespace(run=run, slices=slices, summary={"patients": 3, "data_fingerprint": "0"})
-    assert "30 training slices and 10 validation slices. No patient is both" in document._data(evidence)[1]
+    assert "Trained on 30 slices, validated on 10 slices. No patient is both" in document._data(evidence)[1]
     run.record.update(validation_slices=0, validation_patients=[])
-    assert "Trained on 30 training slices. Nobody was held out for validation." in document._data(evidence)[1]
+    assert "Trained on 30 slices. Nobody was held out for validation." in document._data(evidence)[1]
 
 
-def test_masks_beside_their_images_are_told_and_what_dice_owes_to_them(slices):
-    beside = replace(slices, masks=np.roll(slices.masks, (2, -1), (1, 2)))
-    evidence = report.judge_run(run_of(slices), beside)  # draws them 2 pixels too low, as they lie, not to the left
+@pytest.mark.parametrize(("here", "learnt", "said", "moved"), [
+    ((2, -1), (0, 0), "masks lie off the edges in their images (pixels: 2 down, 1 left); of those of the training no",
+     (2, -1)),
+    ((2, -1), (2, -1), "(pixels: 2 down, 1 left), as those of the training do.", None),
+    ((0, 0), (2, 0), "The masks of the training lie off the edges in their images (pixels: 2 down); these do not",
+     (-2, 0)),
+    ((0, 0), (0, 0), "", None)])
+def test_masks_beside_their_images_are_told_and_what_dice_owes_to_them(slices, here, learnt, said, moved):
+    beside, run = replace(slices, masks=np.roll(slices.masks, here, (1, 2))), run_of(slices)
+    run.record["mask_offset"] = list(learnt)
+    evidence = report.judge_run(run, beside)  # draws them 2 pixels too low
     placed = evidence.summary["mask_offset"]
-    assert (placed["down"], placed["right"]) == (2, -1) and placed["dice_if_moved"] < evidence.summary["dice"]["mean"]
-    wanted = f"(pixels: 2 down, 1 left). The prediction, moved by as much, has Dice {placed['dice_if_moved']:.3f}"
-    for said in (report.format_summary(evidence.summary), str(document._data(evidence))):
-        assert wanted in said
-    assert "pixels:" not in report.format_summary(report.judge_run(run_of(slices), slices).summary)
-    assert judge.placement(beside, slices.masks)["dice_if_moved"] == 1
+    assert (placed["down"], placed["right"]) == here and placed["learnt"] == list(learnt)
+    wanted = f"{said}.*moved by the difference, has Dice {placed['dice_if_moved']:.3f}" if moved else re.escape(said)
+    wanted = wanted.replace("(", "\\(").replace(")", "\\)") if moved else wanted
+    for text in (report.format_summary(evidence.summary), str(document._data(evidence))):
+        assert re.search(wanted, text) and ("pixels:" in text) == bool(said)
+    if moved:
+        at = np.roll(evidence.prediction, moved, (1, 2))
+        assert placed["dice_if_moved"] == pytest.approx(np.nanmean(metrics.dice(beside.masks, at)))
 
 
 def test_the_same_inputs_give_the_same_files(written, slices, tmp_path, monkeypatch):
@@ -109,6 +122,19 @@ def test_the_report_is_one_page_that_asks_for_nothing_and_a_pdf(written):
                  evidence.summary["data_fingerprint"], "--recipe lab --start scratch --seed 0", "phantoms: drawn"):
         assert text in page
     assert (out / "report.pdf").read_bytes().startswith(b"%PDF") and (out / "report.pdf").stat().st_size > 50_000
+
+
+def test_pictures_are_the_course_s_own_whatever_matplotlib_is_told_elsewhere(slices, tmp_path, monkeypatch):
+    few = slices.subset(np.arange(4))
+    few = replace(few, table=few.table.assign(patient=["A$x_{$B", "$", "$$", "a_1"]))
+    monkeypatch.setattr(report, "PICTURES", {name: report.PICTURES[name] for name in ("worst", "strata")})
+    with matplotlib.rc_context({"text.usetex": True, "savefig.facecolor": "red"}):
+        report.write_report(run_of(few), few, tmp_path)
+    assert plt.imread(tmp_path / "worst.png")[0, 0, :3].min() == 1
+
+
+def test_every_loss_has_its_words():
+    assert set(document.LOSSES) == set(CHOICES["loss"])
 
 
 def test_a_report_of_an_odd_run_on_slices_without_any_tag(slices, tmp_path):

@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.ndimage import binary_dilation, binary_erosion
 
-from lvlab.slices import COLUMNS, SliceSet, centre_crop, concatenate, mask_offset, normalise
-from lvlab.store.masks import uncrop
+from lvlab.slices import COLUMNS, SliceSet, centre_crop, concatenate, normalise
+from lvlab.store.masks import mask_offset, uncrop
 
 finite = st.floats(-1e4, 1e4, width=32)
 
@@ -42,9 +43,18 @@ def test_uncrop_undoes_crop_where_the_crop_lies(rows, cols, size):
     assert not back[~inside].any() and inside.sum() == min(size, rows) * min(size, cols)
 
 
-@pytest.mark.parametrize("offset", [(0, 0), (1, 1), (2, -1), (0, -3), (-1, 2)])
-def test_masks_that_lie_beside_their_images_are_told_by_how_far(slices, offset):
-    assert mask_offset(slices.images, np.roll(slices.masks, offset, (1, 2))) == pytest.approx(offset, abs=0.5)
+@pytest.mark.parametrize(("offset", "wider"), [
+    ((0, 0), -2), ((0, 0), 0), ((0, 0), 1), ((0, 0), 2), ((1, 1), 2), ((2, -1), -2), ((0, -3), 1), ((5, 4), 0)])
+def test_masks_that_lie_beside_their_images_are_told_by_how_far_however_wide_they_are(slices, offset, wider):
+    masks = slices.masks[..., 0]
+    change = binary_dilation if wider > 0 else binary_erosion
+    masks = np.stack([change(mask, iterations=abs(wider)) if wider else mask for mask in masks]).astype(float)
+    assert mask_offset(slices.images, np.roll(masks, offset, (1, 2))) == offset
+
+
+def test_masks_of_other_images_tell_no_offset(slices):
+    assert mask_offset(slices.images, np.roll(slices.masks, 7, 0)) == (0, 0)
+    assert mask_offset(slices.images, slices.masks.swapaxes(1, 2)) == (0, 0)
 
 
 def test_masks_without_edges_or_few_of_them_tell_no_offset(slices):

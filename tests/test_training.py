@@ -20,8 +20,7 @@ from lvlab.errors import CourseError
 from lvlab.losses import LOSSES, slice_dice, soft_dice_loss
 from lvlab.pictures import learning_curves
 from lvlab.recipes import ASSIGNMENT, CHOICES, LAB, RECIPES, Recipe
-from lvlab.slices import mask_offset
-from lvlab.store import recorded, runs, shipped
+from lvlab.store import progress, recorded, runs, shipped
 from lvlab.store.recorded import train, train_or_open
 from lvlab.training import batches, build, fit
 from lvlab.unet import unet
@@ -126,10 +125,24 @@ def test_masks_beside_their_images_stay_as_far_beside_however_a_slice_is_turned(
     np.testing.assert_array_equal(again, as_seen)
     back = np.roll(beside, (-2, 1), (1, 2))[:, 4:-4, 4:-4]
     assert np.abs(back - truth[:, 4:-4, 4:-4]).mean() < 1e-3
-    learnt = [replace(TINY, augmentation=strength, mask_offset=what) for what in ("kept", "ignored")]
-    moved = replace(data[0], masks=np.roll(data[0].masks, offset, (1, 2)))
-    kept, ignored = (next(iter(batches(moved, recipe, 7).take(1)))[1].numpy() for recipe in learnt)
-    assert mask_offset(moved.images, moved.masks) == offset and (kept != ignored).any()
+    recipe = replace(TINY, augmentation=strength)
+    kept, ignored = (next(iter(batches(data[0], recipe, 7, offset=each)))[1].numpy() for each in (offset, (0, 0)))
+    assert (kept != ignored).any()
+
+
+@pytest.mark.parametrize(("how", "kept"), [("kept", (2, -1)), ("ignored", (0, 0))])
+def test_training_measures_where_masks_lie_and_keeps_it_if_the_recipe_says_so(data, tmp_path, monkeypatch, how, kept):
+    class Asked(Exception):
+        pass
+
+    def stop(*given):
+        raise Asked(given[-1])
+
+    moved = replace(data[0], masks=np.roll(data[0].masks, (2, -1), (1, 2)))
+    monkeypatch.setattr(recorded, "fit", stop)
+    with pytest.raises(Asked) as asked:
+        train(moved, data[1], replace(TINY, mask_offset=how), tmp_path / "run", quiet=True)
+    assert asked.value.args == (kept,)
 
 
 def test_each_batch_is_augmented_by_its_own_step(data):
@@ -198,6 +211,8 @@ def test_a_training_with_nobody_held_out_must_say_so_and_not_keep_the_best_epoch
         train(every, replace(data[1], masks=None), recipe, tmp_path / "unlabelled")
     with pytest.raises(CourseError, match="keeps the best epoch, so it needs validation"):
         replace(recipe, keep="best")
+    with pytest.raises(CourseError, match="no epoch is the best"):
+        fit(build(TINY), data[0], data[1].subset([]), TINY)
 
 
 def test_the_command_line_learns_from_every_training_patient_and_says_so(phantom_folder, data, tmp_path, monkeypatch,
@@ -212,12 +227,11 @@ def test_the_command_line_learns_from_every_training_patient_and_says_so(phantom
 
 
 def test_blended_weights_lie_between_the_start_and_the_trained_ones(run, data, tmp_path):
-    blended = train(*data[:2], replace(TINY, blend=0.25, parts="all"), tmp_path / "blended", quiet=True)
+    blended = train(*data[:2], replace(TINY, blend=0.25), tmp_path / "blended", quiet=True)
     start = build(TINY).get_weights()
     for first, trained, kept in zip(start, run.model.get_weights(), blended.model.get_weights(), strict=True):
         np.testing.assert_allclose(kept, 0.25 * trained + 0.75 * first, rtol=1e-3, atol=1e-3)
-    whole = np.nan_to_num(lvlab.evaluate(blended, data[1]).dice, nan=1)
-    assert blended.record["val_dice"] == pytest.approx(whole.mean(), abs=1e-3)
+    assert blended.record["val_dice"] == pytest.approx(lvlab.evaluate(blended, data[1]).dice.mean(), abs=1e-3)
 
 
 def test_a_run_is_never_overwritten_without_being_told(run, data):
@@ -241,6 +255,25 @@ def test_train_or_open_trains_only_when_something_changed(run, data, caplog):
     for recipe, seed in ((replace(TINY, learning_rate=3e-3), 0), (TINY, 1)):
         assert not runs.same_training(run.path, recorded.identity(*data[:2], recipe, seed))
     assert not runs.same_training(run.path, {**about, "data_fingerprint": "other"})
+
+
+@pytest.mark.parametrize("newer", [True, False])
+def test_a_run_that_cannot_be_read_is_never_trained_over(run, data, tmp_path, newer):
+    shutil.copytree(run.path, tmp_path / "run")
+    text = (run.path / runs.RECIPE).read_text()
+    (tmp_path / "run" / runs.RECIPE).write_text(
+        text.replace('"name": "lab"', '"name": "lab", "colour": "red"') if newer else text[:40])
+    with pytest.raises(CourseError, match=runs.RECIPE):
+        train_or_open(*data[:2], TINY, tmp_path / "run", quiet=True)
+    assert runs.fingerprint(tmp_path / "run") == runs.fingerprint(run.path)
+
+
+def test_weights_that_are_no_numbers_are_refused(run, tmp_path):
+    shutil.copytree(run.path, tmp_path / "run")
+    weights = [np.full_like(each, np.nan) for each in run.model.get_weights()]
+    progress.save_arrays(tmp_path / "run" / runs.WEIGHTS, **progress.numbering("weights", weights))
+    with pytest.raises(CourseError, match="holds numbers that are not finite"):
+        _ = runs.open_run(tmp_path / "run").model
 
 
 def test_new_shipped_weights_make_a_run_that_started_from_others_an_old_one(data, run, tmp_path, monkeypatch):

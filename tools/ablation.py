@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from lvlab.evaluation import largest_part, masks_of, predict, score, segment
+from lvlab.evaluation import masks_of, predict, score, segment
 from lvlab.recipes import LAB, LAB_FROM_PHANTOM
 from lvlab.store import folder
 from lvlab.store.files import PROJECT, output, write_csv
@@ -43,12 +43,12 @@ def turned_and_mirrored(run, slices):
             changed = np.rot90(slices.images, turns, (1, 2))[:, :, ::mirror]
             probability = predict(run, replace(slices, images=np.ascontiguousarray(changed)))
             total = total + np.rot90(probability[:, :, ::mirror], -turns, (1, 2))
-    return masks_of(total / 8, run.recipe.threshold)
+    return masks_of(total / 8, run.recipe.threshold, run.recipe.parts)
 
 
 def largest_filled(run, slices):
     """Return the masks with their largest connected component only, its holes filled."""
-    masks = masks_of(largest_part(predict(run, slices), run.recipe.threshold), run.recipe.threshold)
+    masks = masks_of(predict(run, slices), run.recipe.threshold, "largest")
     return np.stack([ndimage.binary_fill_holes(mask) for mask in masks[..., 0]])[..., None].astype(np.float32)
 
 
@@ -56,7 +56,7 @@ def never_empty(run, slices):
     """Return the masks; where one would be empty, it is predicted at half of its slice's highest probability."""
     probability, threshold = predict(run, slices), run.recipe.threshold
     highest = probability.max(axis=(1, 2, 3), keepdims=True)
-    return masks_of(probability, np.where(highest < threshold, highest / 2, threshold))
+    return masks_of(probability, np.where(highest < threshold, highest / 2, threshold), run.recipe.parts)
 
 
 AFTERWARDS = {

@@ -72,7 +72,10 @@ def caution(patients):
     """Return a sentence for few patients, "" for enough."""
     if patients >= FEW_PATIENTS:
         return ""
-    return f"{patients} patient{'s' * (patients != 1)}: too few for an interval to be trusted; it is too narrow."
+    if patients < 2:
+        return f"{patients} patient{'s' * (patients != 1)}: too few for an interval."
+    said = "it is too narrow" if patients > 3 else "it only spans their means"  # one draw in 27 is thrice the same of 3
+    return f"{patients} patients: too few for an interval to be trusted; {said}."
 
 
 def paired(scores_a, scores_b, metric="dice"):

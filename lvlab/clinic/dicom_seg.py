@@ -5,22 +5,33 @@ never cropped, each with a reference to its source. Needs the extra `dicom-seg` 
 doi:10.1007/s10278-022-00683-y).
 """
 
+import hashlib
+import os
+import re
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
+from pydicom.charset import python_encoding
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import DataElement
 from pydicom.uid import generate_uid
 
 from lvlab.errors import CourseError
-from lvlab.store.dicom import open_dataset, stem_of
+from lvlab.store.dicom import numbers, open_dataset, stem_of
 from lvlab.store.files import whole_file
 from lvlab.store.runs import versions
 
 NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
           "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
-MAY_BE_EMPTY = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime",
-                "AccessionNumber", "ReferringPhysicianName")
+DATE, TIME = r"\d{8}|", r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?|"
+#: What a SEG repeats of its sources, and what it may look like: anything else is left empty.
+MAY_BE_EMPTY = {"PatientID": ".{0,64}", "PatientName": ".*", "PatientBirthDate": DATE, "PatientSex": "[MFO]?",
+                "StudyID": ".{0,16}", "StudyDate": DATE, "StudyTime": TIME, "AccessionNumber": ".{0,16}",
+                "ReferringPhysicianName": ".*"}
+NUMBERS = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2, "TriggerTime": 1,
+           "InstanceNumber": 1, "SliceThickness": 1}
 LABEL = "Cavity of the left ventricle"
 
 
@@ -41,29 +52,64 @@ def write(folder, files, masks, targets=None, scratch=None, algorithm="lvlab U-N
     targets : each file's mask, relative to `folder`; an object is called segmentation_NAME.dcm, NAME the mask of its
         first file, and lies beside it
     scratch : where temporaries go, see `store.files.whole_file`
-    A file that does not tell where it lies in the patient, or holds several frames, has no place.
+    A file that does not tell where it lies in the patient, or holds several frames, has no place, nor has one whose
+    tags contradict the standard, or whose SOPInstanceUID is another's, too.
     """
+    need_highdicom()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of pydicom, for values that are none of their kind
+        return _write(folder, files, masks, targets, scratch, algorithm)
+
+
+def _write(folder, files, masks, targets, scratch, algorithm):
     targets = [Path(stem_of(file)) for file in files] if targets is None else [Path(target) for target in targets]
     sources = [_source(file) for file in files]
     placed = [all(name in source for name in NEEDED) and not int(source.get("NumberOfFrames") or 1) > 1
               for source in sources]
-    names = []
+    names, twice = [], Counter(str(source.get("SOPInstanceUID")) for source in sources)
+    placed = [known and twice[str(source.get("SOPInstanceUID"))] == 1  # a reference must say which image is meant
+              for known, source in zip(placed, sources, strict=True)]
     for rows in stacks([(number, source) for number, source in enumerate(sources) if placed[number]]):
-        made = _segmentation([sources[row] for row in rows], np.stack([masks[row] for row in rows]), len(names) + 1,
-                             algorithm)
+        try:
+            made = _segmentation([sources[row] for row in rows], np.stack([masks[row] for row in rows]),
+                                 len(names) + 1, algorithm)
+        except Exception:  # highdicom raises many kinds on tags that contradict the standard or one another
+            for row in rows:
+                placed[row] = False
+            continue
         first = targets[min(rows)]
-        names.append(first.with_name(f"segmentation_{first.stem}.dcm").as_posix())
+        name = f"segmentation_{first.stem}.dcm"
+        if len(os.fsencode(name)) > 255:  # longer than most disks' names
+            name = f"segmentation_{hashlib.sha256(os.fsencode(first.stem)).hexdigest()[:32]}.dcm"
+        names.append(first.with_name(name).as_posix())
         with whole_file(folder / names[-1], scratch) as temporary:
             made.save_as(temporary, enforce_file_format=True)
     return names, [file for file, known in zip(files, placed, strict=True) if not known]
 
 
 def _source(file):
-    """Return a file's tags, with those that the standard asks for, be they empty."""
+    """Return a file's tags, with those that the standard asks for, be they empty, and without unreadable numbers."""
     source = open_dataset(file, header=True)
-    for keyword in MAY_BE_EMPTY:
-        if keyword not in source:
+    if not all(name in python_encoding for name in np.atleast_1d(source.get("SpecificCharacterSet") or "ISO_IR 6")):
+        del source.SpecificCharacterSet
+    for keyword, looks in MAY_BE_EMPTY.items():
+        if not re.fullmatch(looks, str(source.get(keyword) or "")):
+            source[keyword] = DataElement(keyword, dictionary_VR(keyword), "")
+        elif keyword not in source:
             setattr(source, keyword, "")
+    for keyword, count in NUMBERS.items():
+        values = numbers(source, keyword, count)
+        if keyword in source:
+            del source[keyword]
+        if np.isfinite(values).all():
+            setattr(source, keyword, [f"{value:.10g}" for value in values] if count > 1 else f"{values[0]:.10g}")
+    axes, spacing_mm = numbers(source, "ImageOrientationPatient", 6), numbers(source, "PixelSpacing", 2)
+    across, down = np.reshape(axes, (2, 3))
+    right_angled = np.allclose([across @ across, down @ down, across @ down], [1, 1, 0], atol=1e-2)
+    if not right_angled and "ImageOrientationPatient" in source:
+        del source.ImageOrientationPatient
+    if not min(spacing_mm) > 0 and "PixelSpacing" in source:
+        del source.PixelSpacing
     return source
 
 
@@ -94,15 +140,13 @@ def _segmentation(sources, masks, number, algorithm):
         segmented_property_type=codes.SCT.LeftVentricle, algorithm_identification=about, tracking_id=LABEL,
         algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         tracking_uid=_uid("tracking", sources))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return highdicom.seg.Segmentation(
-            source_images=sources, pixel_array=masks.astype(np.uint8), segment_descriptions=[segment],
-            segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY, omit_empty_frames=False,
-            series_instance_uid=_uid("series", sources), sop_instance_uid=_uid("instance", sources),
-            series_number=1000 + number, instance_number=1, manufacturer="lvlab", manufacturer_model_name=algorithm,
-            software_versions=versions()["lvlab"], device_serial_number="none", content_label="LV_CAVITY",
-            content_description=LABEL, series_description=f"{LABEL} (lvlab)")
+    return highdicom.seg.Segmentation(
+        source_images=sources, pixel_array=masks.astype(np.uint8), segment_descriptions=[segment],
+        segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY, omit_empty_frames=False,
+        series_instance_uid=_uid("series", sources), sop_instance_uid=_uid("instance", sources),
+        series_number=1000 + number, instance_number=1, manufacturer="lvlab", manufacturer_model_name=algorithm,
+        software_versions=versions()["lvlab"], device_serial_number="none", content_label="LV_CAVITY",
+        content_description=LABEL, series_description=f"{LABEL} (lvlab)")
 
 
 def _uid(what, sources):

@@ -76,7 +76,7 @@ def beat(table, area_mm2):
         own = own[own.place.isin(counts.index[counts == counts.max()])]
         own = own.assign(frame=own.groupby("place").cumcount())
         for _, stack in own.groupby("frame"):
-            if len(stack) >= LEAST_SLICES:
+            if len(stack) >= LEAST_SLICES and stack.area_mm2.notna().all():
                 volume = (stack.area_mm2 * discs_mm(stack.place)).sum() / 1000
                 rows.append((patient, float(stack.time_ms.median()), len(stack), float(volume)))
     return pd.DataFrame(rows, columns=["patient", "time_ms", "slices", "volume_ml"])

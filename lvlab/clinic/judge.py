@@ -7,7 +7,7 @@ from scipy import ndimage
 from lvlab import metrics
 from lvlab.clinic import agreement, heart, review, surface
 from lvlab.evaluation import masks_of, predict, score
-from lvlab.slices import mask_offset
+from lvlab.store.masks import mask_offset
 
 MEASURES = (*metrics.NAMES, *surface.MEASURES)
 
@@ -18,7 +18,7 @@ def judge(run, slices):
     The table is `evaluation.score`'s and, in this order: hd95_mm, assd_mm, confidence (0..1), implausible (text).
     """
     probability = predict(run, slices)
-    prediction = masks_of(probability, run.recipe.threshold)
+    prediction = masks_of(probability, run.recipe.threshold, run.recipe.parts)
     return judged(slices, probability, prediction), probability, prediction
 
 
@@ -35,40 +35,47 @@ def judged(slices, probability, prediction):
 def summary(scores, table):
     """Return what a clinic and a reviewer ask, as plain values: patients, intervals by patient, distances, areas, EF.
 
-    scores : of `judged`; table : the SliceSet's. EF (%) and volumes (ml) are there for each patient whose slices form
-    a stack at both phases (`heart.volumes`), else the list is empty.
+    scores : of `judged`, perhaps of several seeds (`seed`); table : the SliceSet's, in the same order. EF (%) and
+    volumes (ml) are there for each patient whose slices form a stack at both phases (`heart.volumes`), else the list
+    is empty; of several seeds, each has its row, and the agreement is of the mean over the seeds, once a patient.
     """
     counted = scores[scores.dice.notna()]
     known = [name for name in MEASURES if name in scores]
-    function = heart.compare_function(table, scores.area_true_mm2, scores.area_pred_mm2)
+    stacks = table.patient
+    if "seed" in scores and scores.seed.nunique() > 1:
+        stacks = stacks + np.where(stacks == "", "", ", seed " + scores.seed.astype(str))
+    function = heart.compare_function(table.assign(patient=stacks), scores.area_true_mm2, scores.area_pred_mm2)
+    hearts = function.groupby(function.patient.map(dict(zip(stacks, table.patient, strict=True))), sort=False)[
+        ["ef_percent_true", "ef_percent_pred"]].mean()
     patients = int(scores.patient[scores.patient != ""].nunique())
     distances = {name: {"mean": counted[name].mean(), "sd": counted[name].std(ddof=0), "median": counted[name].median(),
                         "worst": counted[name].max(), "best": counted[name].min()} for name in surface.MEASURES}
     return {
         "patients": patients,
         "caution": agreement.caution(patients),
-        "missed": int((counted.flag == "empty prediction").sum()),
+        "missed": int(review.missed(counted).sum()),
         "invented": int((counted.flag == "empty truth").sum()),
         **{name: {key: float(value) for key, value in own.items()} for name, own in distances.items()},
         "good_contours": surface.good_contours(counted.assd_mm),
         "intervals": {name: agreement.interval(scores[name], scores.patient)._asdict() for name in known},
         "area_cm2": agreement.bland_altman(scores.area_true_mm2 / 100, scores.area_pred_mm2 / 100)._asdict(),
-        "ejection_fraction": agreement.bland_altman(function.ef_percent_true, function.ef_percent_pred)._asdict(),
+        "ejection_fraction": agreement.bland_altman(hearts.ef_percent_true, hearts.ef_percent_pred)._asdict(),
         "function": [{key: value if isinstance(value, str) else float(value) for key, value in row.items()}
                      for row in function.to_dict("records")],
         "review": _review(scores),
     }
 
 
-def placement(slices, prediction):
-    """Return how many pixels the true masks lie off the edges in their images, and what Dice owes to it.
+def placement(run, slices, probability):
+    """Return how many pixels the true masks lie off the edges in their images, and what that does to Dice.
 
-    down, right : of `slices.mask_offset`; dice_if_moved : the mean Dice of the prediction, moved by as much
+    down, right : of these slices, see `store.masks.mask_offset`; learnt : of those that the run learnt from, where that
+    is recorded; dice_if_moved : the mean Dice of the prediction, moved by the difference
     """
-    down, right = mask_offset(slices.images, slices.masks)
-    moved = ndimage.shift(np.asarray(prediction, float), (0, down, right, 0), order=1) >= 0.5
-    dice = pd.Series(metrics.dice(slices.masks, moved))
-    return {"down": down, "right": right, "dice_if_moved": float(dice.mean())}
+    offset, learnt = mask_offset(slices.images, slices.masks), tuple(run.record.get("mask_offset") or (0.0, 0.0))
+    moved = ndimage.shift(np.asarray(probability, float), (0, *np.subtract(offset, learnt), 0), order=1)
+    dice = pd.Series(metrics.dice(slices.masks, masks_of(moved, run.recipe.threshold, run.recipe.parts)))
+    return {"down": offset[0], "right": offset[1], "learnt": list(learnt), "dice_if_moved": float(dice.mean())}
 
 
 def _review(scores, shares=(0.1, 0.2)):

@@ -145,8 +145,15 @@ def third_of(table):
     return np.where(known, np.select([share < 1 / 3, share < 2 / 3], LEVELS[:2], LEVELS[2]), "")
 
 
+def missed(scores):
+    """Tell of each slice whether it has a cavity of which nothing was found: no mask, or one elsewhere."""
+    return (scores.pixels_true > 0) & (scores.pixels_common == 0)
+
+
 def strata(scores, table=None):
     """Return the scores of parts of the slices: what, part, n, dice (mean), worst, missed, good (share of contours).
+
+    missed : slices with a cavity of which nothing was found
 
     scores : a score table, with assd_mm where it is known; table : the SliceSet's, for its disease groups
     """
@@ -163,7 +170,7 @@ def strata(scores, table=None):
         for part in (part for part in order if (counted.part == part).any()):
             own = counted[counted.part == part]
             good = (own.assd_mm < GOOD_MM).mean() if "assd_mm" in own and own.assd_mm.notna().any() else np.nan
-            rows.append((what, part, len(own), own.dice.mean(), own.dice.min(), int((own.dice == 0).sum()), good))
+            rows.append((what, part, len(own), own.dice.mean(), own.dice.min(), int(missed(own).sum()), good))
     return pd.DataFrame(rows, columns=["what", "part", "n", "dice", "worst", "missed", "good"])
 
 
@@ -191,7 +198,7 @@ def _reason(row, third):
         return f"too small{where}: {ratio:.0%} of the area"
     if ratio > 1.25:
         return f"too large{where}: {ratio:.0%} of the area"
-    return "right size, moved" if row.dice < 0.85 else ""
+    return "right size, moved" if row.dice < 0.85 else "outline off here and there"
 
 
 def failures(scores, most=8):

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from lvlab.errors import CourseError
-from lvlab.slices import SIZE, centre_crop, mask_offset, normalise
+from lvlab.slices import SIZE, centre_crop, normalise
 from lvlab.store import dicom, folder, masks
 from lvlab.store.dicom import size_of
 from lvlab.store.files import shorten, walk
@@ -247,14 +247,17 @@ def _compare(pairs, known, found):
         across = len({pair.part for pair in same}) > 1
         what = "image is in training and in test" if across else "image is there twice"
         found["warning", what, "keep one of the two"].append(" = ".join(pair.label for pair in same))
-    frames = [folder.at_working_scale(pair.image)[0] for pair in pairs]
-    offset = mask_offset((normalise(centre_crop(pixels)[0]) for pixels in frames),
-                         (centre_crop(folder.mask_at(pair.values > 0, pixels.shape))[0]
-                          for pair, pixels in zip(pairs, frames, strict=True)))
-    if any(offset):
-        found["warning", "masks lie off the edges in their images", "see how their outlines were counted: from the "
-              "first pixel's centre or from its corner, from 0 or from 1 (data/README.md)"].append(
-            f"pixels: {masks.direction(offset)}")
+    for part in sorted({pair.part for pair in pairs}):
+        own = [pair for pair in pairs if pair.part == part]
+        frames = [folder.at_working_scale(pair.image)[0] for pair in own]
+        offset = masks.mask_offset((normalise(centre_crop(pixels)[0]) for pixels in frames),
+                             (centre_crop(folder.mask_at(pair.values > 0, pixels.shape))[0]
+                              for pair, pixels in zip(own, frames, strict=True)))
+        if any(offset):
+            resampled = any(pixels.shape != pair.image.pixels.shape for pixels, pair in zip(frames, own, strict=True))
+            found["warning", "masks lie off the edges in their images", "see how their outlines were counted: from the "
+                  "first pixel's centre or from its corner, from 0 or from 1 (data/README.md)"].append(
+                f"{part}, pixels{f' of {folder.WORKING_MM} mm' * resampled}: {masks.direction(offset)}")
     unknown = [pair.label for pair in pairs if not known[pair.image.path, pair.image.frame][0]]
     if unknown:
         found["warning", "patient is unknown", "name the files PATIENT_sLEVEL_PHASE_imNNNN, else slices of one patient "

@@ -27,7 +27,10 @@ def stored_scores(path):
     try:
         table = pd.read_csv(file, dtype={"name": str, "patient": str, "phase": str, "flag": str}, keep_default_na=False,
                             na_values={name: ["", "nan"] for name in metrics.NAMES})
-        return table.astype(dict.fromkeys(metrics.NAMES, float))[["name", "patient", "phase", "level", *metrics.NAMES]]
+        table = table.astype(dict.fromkeys(metrics.NAMES, float))[["name", "patient", "phase", "level", *metrics.NAMES]]
+        if not table[[*metrics.NAMES]].fillna(0).map(lambda score: 0 <= score <= 1).all(axis=None):
+            raise ValueError("a score is not between 0 and 1")
+        return table
     except (ValueError, KeyError) as error:
         raise CourseError(f"{file}: is no score table of lvlab; evaluate the run again") from error
 

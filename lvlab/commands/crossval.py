@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import re
 import threading
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -20,7 +21,7 @@ from lvlab.recipes import Recipe
 from lvlab.slices import SliceSet
 from lvlab.store.files import refuse_full, shorten, write_csv, write_json
 from lvlab.store.folder import load, need_masks
-from lvlab.store.runs import HISTORY, RECIPE, Run, clear_run, open_run, refuse_run, versions
+from lvlab.store.runs import HISTORY, RECIPE, clear_run, open_run, refuse_run, versions
 
 notes = logging.getLogger(__name__)
 
@@ -89,9 +90,10 @@ class Folds:
     def record(self):
         """What is the same in all folds; the training time is that of one fold, on average."""
         first = self.runs[0].record
-        seconds = np.mean([run.record["train_seconds"] for run in self.runs])
+        seconds = np.mean([_recorded(run, "train_seconds", (int, float)) for run in self.runs])
         return {key: first.get(key) for key in ("seed", "precision", "cpus", "parameters")} | {
-            "train_seconds": float(seconds), "folds": len(self.runs)}
+            "train_seconds": float(seconds), "folds": len(self.runs),
+            "grouped": all(re.fullmatch(r"seed\d+-fold-\d+", run.path.name) for run in self.runs)}
 
     @property
     def history(self):
@@ -102,7 +104,7 @@ class Folds:
         """Return the probability (n, h, w, 1) in each slice by the fold that did not see its patient."""
         probability, times = np.zeros_like(slices.images), np.zeros(len(slices), int)
         for run in self.runs:
-            seen = {*run.record["training_patients"], *run.record["validation_patients"]}
+            seen = {name for part in ("training", "validation") for name in _recorded(run, f"{part}_patients", list)}
             tested = ~slices.table.patient.isin(seen).to_numpy()
             probability[tested] = predict(run, slices.subset(tested)) if tested.any() else 0
             times += tested
@@ -110,6 +112,13 @@ class Folds:
             raise CourseError(f"{self.path}: its folds do not test each of these patients once; name the course folder "
                               "that was cross-validated, and let crossval finish", ["data"])
         return probability
+
+
+def _recorded(run, key, kind):
+    if not isinstance(run.record.get(key), kind):
+        raise CourseError(f"{run.path / RECIPE}: does not say its {key.replace('_', ' ')}; restore it from a copy, or "
+                          "cross-validate anew", ["out"])
+    return run.record[key]
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +141,12 @@ class Fold:
     def title(self):
         """What people call it."""
         return f"seed {self.seed}, {self.name}"
+
+    def split(self, slices):
+        """Return what it trains on, what it validates on, and its own patients, to be tested on."""
+        tested = slices.table.patient.isin(self.patients).to_numpy()
+        return *slices.subset(~tested).split_by_patient(self.recipe.validation_fraction, self.seed), slices.subset(
+            tested)
 
     def epochs(self):
         """Return how many epochs its folder holds."""
@@ -158,11 +173,10 @@ def train_fold(fold):
     if not fold.path.parent.is_dir():
         raise CourseError(f"{fold.path.parent}: a worker sees no such folder; name one that all of them share", ["out"])
     slices = fold.data if isinstance(fold.data, SliceSet) else _everyone(fold.data, fold.fingerprint)
-    tested = slices.table.patient.isin(fold.patients).to_numpy()
-    training, validation = slices.subset(~tested).split_by_patient(fold.recipe.validation_fraction, fold.seed)
+    training, validation, tested = fold.split(slices)
     run = train_or_open(training, validation, fold.recipe, fold.path, seed=fold.seed, quiet=True,
                         wait=WAIT)
-    scores, _, _ = judge.judge(run, slices.subset(tested))
+    scores, _, _ = judge.judge(run, tested)
     return scores.assign(seed=fold.seed, fold=fold.name, train_seconds=run.record["train_seconds"])
 
 
@@ -238,7 +252,7 @@ def cross_validate(slices, recipe, out, folds="patient", seeds=(0,), resume=Fals
 
     Writes scores.csv (one row a slice and seed, with `seed` and `fold` after the usual columns) and
     summary.json (over all rows, and each seed's mean Dice). Returns both. With `resume`, finished
-    folds of the same recipe, seed and data are kept, begun ones go on; finished ones of another recipe are refused.
+    folds of the same recipe, seed, data and start are kept, begun ones go on; those of others are refused.
     """
     (result,) = sweep(slices, {recipe.name: recipe}, out, folds, seeds, resume, overwrite, quiet, pool, data).values()
     return result
@@ -263,7 +277,7 @@ def sweep(slices, recipes, out, folds="patient", seeds=(0,), resume=False, overw
             for name, recipe in recipes.items() for seed in seeds
             for fold, patients in folds_of(slices, folds, seed).items()]
     for fold in plan if resume else ():
-        _need_same_recipe(fold)
+        _need_same_training(fold, slices)
     tables = dict(zip(plan, run_folds(plan, pool, quiet), strict=True))
     results = {name: _write(places[name], [table for fold, table in tables.items() if fold.path.parent == places[name]],
                             slices, recipe) for name, recipe in recipes.items()}
@@ -272,22 +286,20 @@ def sweep(slices, recipes, out, folds="patient", seeds=(0,), resume=False, overw
     return results
 
 
-def _need_same_recipe(fold):
-    """Raise where the fold's folder holds a training by another recipe: resuming must not replace it."""
-    there = None
-    with contextlib.suppress(CourseError):  # nothing there, or damaged
-        there = Run(fold.path).recipe.as_dict()
-    if there and (other := [key for key, value in fold.recipe.as_dict().items() if there[key] != value]):
-        raise CourseError(f"{fold.path}: was trained by another recipe ({shorten(other)}); name another folder, or "
-                          "overwrite this cross-validation", ["out", "overwrite"])
+def _need_same_training(fold, slices):
+    """Raise where the fold's folder holds another training, finished or begun: resuming must not replace it."""
+    from lvlab.store.recorded import differences, identity
+
+    about = identity(*fold.split(slices)[:2], fold.recipe, fold.seed)
+    if other := differences(fold.path, about):
+        raise CourseError(f"{fold.path}: was trained with {shorten(other)}; name another folder, or overwrite this "
+                          "cross-validation", ["out", "overwrite"])
 
 
 def _write(out, tables, slices, recipe):
     """Write the scores of one recipe and their summary; return both."""
     table = pd.concat(tables, ignore_index=True)
     about = slices.table.set_index("name").loc[table.name].reset_index()
-    if table.seed.nunique() > 1:
-        about["patient"] += ", seed " + table.seed.astype(str)
     summary = {**summarise(table), **judge.summary(table, about),
                "mean_dice_of_seed": table.groupby("seed").dice.mean().to_dict(),
                "train_seconds": table.groupby(["seed", "fold"]).train_seconds.first().mean(),

@@ -29,10 +29,18 @@ def diagnose():
               f"cpu features: {' '.join(cpu_features()) or 'unknown'}"
               f"; ONEDNN_MAX_CPU_ISA: {os.environ.get('ONEDNN_MAX_CPU_ISA', 'not set')}",
               f"bfloat16 in hardware: {' '.join(cpu_features(BFLOAT16)) or 'no'}", f"gpu: {gpu}",
-              f"precision chosen: {choose_precision()}", f"training, estimated: {_training_time()}",
+              f"precision chosen: {_or_why(choose_precision)}", f"training, estimated: {_training_time()}",
               f"keras.json: {_keras_settings()}",
               f"kernel python3: {_kernel()}", f"weights: {_weights()}", f"data: {_data()}"]
     return "\n".join(lines)
+
+
+def _or_why(tell):
+    """Return what a function returns, or why it cannot: a diagnosis never fails."""
+    try:
+        return tell()
+    except CourseError as error:
+        return str(error)
 
 
 def _training_time():

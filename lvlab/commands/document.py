@@ -16,11 +16,13 @@ from lvlab.store.files import one_line, output, whole_file
 
 TEMPLATES = Path(__file__).parent / "templates"
 TITLE = "Segmenting the left ventricle in short-axis cardiac MR"
-LOSSES = {"dice": "soft Dice over the batch", "dice_bce": "soft Dice over the batch plus binary cross-entropy"}
-RULE = ("Papillary muscles and trabeculae count as cavity, and so does the outflow tract up to the aortic valve. "
-        "Distances are between outlines that run between pixels: HD95 is the larger of the two directed 95th "
-        "percentiles, ASSD the mean over both outlines; a missed slice counts as the image's diagonal. SD is over "
-        "slices. Intervals draw whole patients with replacement (2,000 bootstrap draws).")
+LOSSES = {"dice": "soft Dice over the batch", "dice_bce": "soft Dice over the batch plus binary cross-entropy",
+          "slice_dice_bce": "soft Dice over the batch and in each slice, plus binary cross-entropy"}
+RULE = ("lvlab's convention: papillary muscles and trabeculae count as cavity, and so does the outflow tract up to the "
+        "aortic valve; whether these masks follow it is not checked. Distances are between outlines that run between "
+        "pixels: HD95 is the larger of the two directed 95th percentiles, ASSD the mean over both outlines; a slice "
+        "in which nothing is predicted counts as the image's diagonal. SD is over slices. Intervals draw whole "
+        "patients with replacement (2,000 bootstrap draws).")
 
 
 def write_document(run, slices, out):
@@ -127,14 +129,15 @@ def _data(evidence):
     phases = ", ".join(f"{count} at {phase or 'an unknown phase'}" for phase, count in phases)
     groups = ", ".join(sorted(set(table.group) - {""}))
     said = placement_said(evidence.summary)
-    trained = [f"{record[f'{part}_slices']} {part} slices" for part in ("training", "validation")
-               if isinstance(record.get(f"{part}_slices"), int) and record[f"{part}_slices"]]
+    counts = [record.get(f"{part}_slices") for part in ("training", "validation")]
+    trained, watched = (f"{count} slices" if isinstance(count, int) and count else "" for count in counts)
     by_patient = " No patient is both trained and validated on." if record.get("validation_patients") else (
         " Nobody was held out for validation." * (record.get("validation_slices") == 0))
-    training = f"Trained on {' and '.join(trained) or 'an unknown number of slices'}.{by_patient}"
+    watched = f", validated on {watched}" * bool(watched)
+    training = f"Trained on {trained or 'an unknown number of slices'}{watched}.{by_patient}"
     if record.get("folds"):
-        training = (f"Cross-validated: {record['folds']} networks, each tested on patients that it did not see. Curves "
-                    "and training time are the mean of a fold.")
+        training = (f"Cross-validated: {record['folds']} networks of one seed, each tested on patients that it did not "
+                    "see. Curves and training time are the mean of a fold.")
     return "text", (
         f"{training} Tested on {len(table)} "
         f"slices ({phases}) of {_count(evidence.summary['patients'], 'patient')}{f' ({groups})' * bool(groups)}, "
@@ -247,8 +250,10 @@ def _commands(evidence):
     train, out = ("crossval", "--seeds") if record.get("folds") else ("train", "--seed")
     lines = [f"python -m lvlab report --run runs/{name} --data DATA --out figures/{name}"]
     if recipe.name in ("lab", "assignment") and isinstance(record.get("seed"), int):
+        folds = f" --folds {record['folds']}" if record.get("grouped") else ""
+        everyone = " --no-validation" * (not recipe.validation_fraction)
         lines.insert(0, f"python -m lvlab {train} --data DATA --out runs/{name} --recipe {recipe.name} --start "
-                        f"{recipe.start} {out} {record['seed']}")
+                        f"{recipe.start} {out} {record['seed']}{folds}{everyone}")
     return lines
 
 

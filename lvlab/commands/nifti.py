@@ -27,6 +27,7 @@ from lvlab.store.writing import Plane, mr_image
 TRUTH = re.compile(r"(.+)_gt(\.nii(?:\.gz)?)$", re.IGNORECASE)
 PATIENT = re.compile(r"(.+?)(?:_frame\d+|_4d|_sa|_sax|_short_axis|_ed|_es)*$", re.IGNORECASE)
 FRAME, PHASE = re.compile(r"_frame0*(\d+)", re.IGNORECASE), re.compile(r"_(ed|es)(?:_|$)", re.IGNORECASE)
+LONG_AXIS = re.compile(r"_(la|lax|long_axis|[234]ch)(?:_|$)", re.IGNORECASE)
 SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 LARGEST_VOLUME = 2**29  # bytes, packed
 WALL, CAVITIES = 2, (3, 1)  # the muscle's label in both; the cavity's in ACDC, in M&Ms
@@ -59,6 +60,8 @@ def write(source, out, test_patients=(), cavity=None, quiet=False):
     """
     nifti.need_nibabel()
     refuse_full(out)
+    if cavity is not None and cavity < 1:
+        raise CourseError(f"the label {cavity} is what lies outside of everything; name the cavity's", ["cavity"])
     left_out = defaultdict(list)
     with contextlib.ExitStack() as stack:
         items = list(items_in(find(source), stack))
@@ -70,6 +73,8 @@ def write(source, out, test_patients=(), cavity=None, quiet=False):
             except CourseError as error:
                 left_out["unusable"].append(str(error))
         patients = {patient: _with_phases(frames) for patient, frames in sorted(patients.items()) if frames}
+        if not patients:
+            raise CourseError(next(iter(left_out["unusable"]), f"{source}: no mask has a labelled pixel"))
         label = cavity or _cavity([frame.labels for frames in patients.values() for frame in frames])
         return [*_write(source, out, patients, label, known, test_patients, left_out),
                 *(f"Left out: {reason} ({len(what)}): {shorten(sorted(what))}"
@@ -80,16 +85,24 @@ def _pairs(source, items, left_out):
     """Return [(patient, image, truth)] as Items, by name; raise where there is none."""
     volumes = {item.path: item for item in items if nifti.is_nifti(item.path)}
     stems = {path.with_name(nifti.stem_of(path)): item for path, item in volumes.items()}
-    pairs = []
+    pairs, taken = [], {}
     for path, truth in sorted(volumes.items()):
         if not (match := TRUTH.match(path.name)):
             continue
         image, patient = stems.get(path.with_name(match[1])), PATIENT.match(match[1])[1]
         if image is None:
             left_out["mask without an image"].append(path.name)
+        elif LONG_AXIS.search(match[1]):
+            left_out["long-axis view"].append(one_line(path.name))
         elif not SAFE.fullmatch(patient):
             left_out["name that is no file name"].append(one_line(path.name))
+        elif other := taken.get(match[1].lower()):
+            if [item.read(LARGEST_VOLUME) for item in (image, truth)] != [item.read(LARGEST_VOLUME) for item in other]:
+                raise CourseError(f"{path} and {other[1].path}: two hearts of one name; import one folder at a time, "
+                                  "or rename the files of one")
+            left_out["there twice, taken once"].append(one_line(path.name))
         else:
+            taken[match[1].lower()] = image, truth
             pairs.append((patient, image, truth))
     if not pairs:
         found = f"{len(volumes)} NIfTI files" if volumes else "no NIfTI file"
@@ -125,15 +138,17 @@ def _labelled(patient, image, truth, known):
                           "both again")
     if not np.allclose(masks.stored.affine, volume.stored.affine, atol=1e-2):
         raise CourseError(f"{truth.path}: lies elsewhere than its image (their affines differ); fetch both again")
+    labels = np.rint(masks.pixels)
+    if not np.isfinite(labels).all() or np.abs(labels - masks.pixels).max() > 0.01:  # scaled integers are off by less
+        raise CourseError(f"{truth.path}: its labels are no whole numbers; export the mask without interpolation")
     stem = nifti.stem_of(image.path)
     named, numbered = PHASE.search(stem), FRAME.search(stem)
     frames = []
     for column in range(volume.pixels.shape[1]):
-        labels = masks.pixels[:, column]
-        if labels.any():
+        if labels[:, column].any():
             number = int(numbered[1]) - 1 if numbered else column
             phase = named[1].upper() if named else known.get(patient, Known()).phases.get(number, "")
-            frames.append(Labelled(volume, labels, number, column, phase))
+            frames.append(Labelled(volume, labels[:, column], number, column, phase))
     return frames
 
 
@@ -189,11 +204,17 @@ def _write_patient(folder, patient, frames, label, group, left_out):
     """Write one patient's labelled slices, level 1 at the base; return how many."""
     masks = folder / "GT" if folder.name == "test" else folder
     masks.mkdir(parents=True, exist_ok=True)
-    area = sum((frame.labels == label).sum((1, 2)) for frame in frames)
-    backwards = area[: len(area) // 2].sum() < area[-(len(area) // 2):].sum()  # the apex is the narrow end
+    places = _places(frames)
+    last = max(map(max, places))
+    area = np.zeros(last + 1)
+    for frame, own in zip(frames, places, strict=True):
+        np.add.at(area, own, (frame.labels == label).sum((1, 2)))
+    half = len(area) // 2
+    backwards = area[:half].sum() < area[-half:].sum() if half else False  # the apex is the narrow end
     count = 0
-    for frame in frames:
-        for level, number in enumerate(reversed(range(len(area))) if backwards else range(len(area)), start=1):
+    for frame, own in zip(frames, places, strict=True):
+        for number, place in sorted(enumerate(own), key=lambda each: -each[1] if backwards else each[1]):
+            level = 1 + (last - place if backwards else place)
             stem = "_".join(filter(None, (f"{patient}_s{level:02d}", frame.phase, f"im{frame.number + 1:04d}")))
             inside = frame.labels[number] == label
             if not inside.any():
@@ -202,7 +223,7 @@ def _write_patient(folder, patient, frames, label, group, left_out):
             volume = frame.volume
             plane = Plane(volume.spacing_mm, volume.across, volume.down, volume.corner_mm(number))
             image = mr_image(_as_grey(volume.pixels[number, frame.column]), patient, plane,
-                             f"{len(area) * frame.number + level}", ("lvlab nifti", patient))
+                             f"{(last + 1) * frame.number + level}", ("lvlab nifti", patient))
             if np.isfinite(volume.frame_ms):
                 image.TriggerTime = f"{frame.number * volume.frame_ms:.1f}"
             image.AdmittingDiagnosesDescription = group
@@ -210,6 +231,14 @@ def _write_patient(folder, patient, frames, label, group, left_out):
             write_mask(masks / f"{stem}.png", inside)
             count += 1
     return count
+
+
+def _places(frames):
+    """Return for each frame the place of each of its planes along the stack, from 0: frames may begin elsewhere."""
+    first = frames[0].volume
+    along = [[frame.volume.corner_mm(number) @ first.normal for number in range(len(frame.labels))] for frame in frames]
+    lowest = min(map(min, along))
+    return [[round((mm - lowest) / abs(first.affine[:3, 2] @ first.normal)) for mm in own] for own in along]
 
 
 def _as_grey(pixels):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
+import matplotlib.style
 import pandas as pd
 
 from lvlab import pictures
@@ -16,7 +16,8 @@ from lvlab.store.files import PROJECT, output, whole_file, write_csv, write_json
 from lvlab.store.masks import direction
 from lvlab.store.runs import versions
 
-STEADY = {"svg.hashsalt": "lvlab", "svg.fonttype": "path"}  # the same picture gives the same file
+#: The same picture gives the same file, and a $ in a file's name is a $.
+STEADY = {"svg.hashsalt": "lvlab", "svg.fonttype": "path", "text.parse_math": False}
 
 
 class Evidence(NamedTuple):
@@ -106,14 +107,14 @@ PICTURES = {
 def judge_run(run, slices):
     """Evaluate and time; return the Evidence, whose summary has times, recipe, versions and fingerprint."""
     if hasattr(run, "model"):
-        run.model.predict_on_batch(slices.images[:1])
+        predict(run, slices.subset([0]))  # so that TensorFlow's start is not timed
     before = time.perf_counter()
     probability = run.predict(slices) if hasattr(run, "predict") else predict(run, slices)
-    prediction = masks_of(probability, run.recipe.threshold)
+    prediction = masks_of(probability, run.recipe.threshold, run.recipe.parts)
     seconds = time.perf_counter() - before
     scores = judge.judged(slices, probability, prediction)
     summary = {**summarise(scores), **judge.summary(scores, slices.table),
-               "mask_offset": judge.placement(slices, prediction),
+               "mask_offset": judge.placement(run, slices, probability),
                "train_seconds": run.record.get("train_seconds"), "predict_seconds": seconds,
                "recipe": run.recipe.as_dict(), "seed": run.record.get("seed"), "versions": versions(),
                "data_fingerprint": slices.fingerprint()}
@@ -136,11 +137,18 @@ def format_summary(summary):
 
 
 def placement_said(summary):
-    """Return where the masks lie, where that is off the edges in their images, else ""."""
-    placed = summary.get("mask_offset", {"down": 0, "right": 0})  # a cross-validation keeps no predictions to move
-    offset = placed["down"], placed["right"]
-    return (f"The masks lie off the edges in their images (pixels: {direction(offset)}). The prediction, moved by "
-            f"as much, has Dice {placed['dice_if_moved']:.3f}.") if any(offset) else ""
+    """Return where these masks, or those of the training, lie off the edges in their images, else ""."""
+    placed = summary.get("mask_offset", {"down": 0, "right": 0, "learnt": [0, 0]})  # crossval has nothing to move
+    here, learnt = (placed["down"], placed["right"]), tuple(placed["learnt"])
+    off = "lie off the edges in their images (pixels: {})".format
+    if here == learnt:
+        return f"The masks {off(direction(here))}, as those of the training do." if any(here) else ""
+    if not any(here):
+        said = f"The masks of the training {off(direction(learnt))}; these do not, or not clearly."
+    else:
+        said = f"The masks {off(direction(here))}; of those of the training "
+        said += f"the same was measured as {direction(learnt)}." if any(learnt) else "no such thing is known."
+    return f"{said} The prediction, moved by the difference, has Dice {placed['dice_if_moved']:.3f}."
 
 
 def write_scores(run, slices, out):
@@ -164,7 +172,7 @@ def write_report(run, slices, out):
     """
     out = output(out)
     evidence = judge_run(run, slices)
-    with matplotlib.rc_context(STEADY):
+    with matplotlib.style.context(["default", STEADY]):  # whatever a matplotlibrc here or at home says
         drawn = {name: picture.draw(evidence) for name, picture in PICTURES.items() if picture.needed(evidence)}
         write_tables(evidence.scores, evidence.summary, out)
         _write_metrics(evidence.summary, out)

@@ -39,6 +39,7 @@ from lvlab.store.runs import fingerprint, versions
 from lvlab.store.shipped import SHIPPED
 
 notes = logging.getLogger(__name__)
+FRAME = re.compile(r"(.+)_f\d{4,}\.png$")
 IS_MASK = re.compile(r"_(gt|seg|mask|labels?)$", re.IGNORECASE)
 FAILURES, REVIEW = "failures.csv", "review.csv"
 BATCH, BATCH_BYTES = 60, 2**26  # of a job in a pool, which a killed worker does again: files and their bytes, at most
@@ -94,10 +95,20 @@ def _each_once(found):
     once = list({os.path.realpath(file): (file, target) for file, target in reversed(found)}.values())[::-1]
     twice = {target for target, count in Counter(target for _, target in once).items() if count > 1}
     with_picture = [(file, target) for file, target in once if target not in twice or _shows(file)]
+    frames = {target: file for file, target in with_picture}
+    of_frames = {target for target in frames if (of := FRAME.match(target)) and _has_frames(frames.get(f"{of[1]}.png"))}
     for target, count in Counter(target for _, target in with_picture).items():
-        if count > 1:
+        if count > 1 or target in of_frames:
             raise CourseError(f"{target}: two inputs would write this mask; segment them into two folders")
     return [Source(os.path.abspath(file), target) for file, target in with_picture]
+
+
+def _has_frames(file):
+    """Tell whether a DICOM file says that it holds several frames; False for None and for what cannot be read."""
+    try:
+        return file is not None and int(dicom.open_dataset(file, header=True).get("NumberOfFrames") or 1) > 1
+    except Exception:  # pydicom raises nearly every kind on damaged bytes; it is told where it is read
+        return False
 
 
 def _target(path):
@@ -386,12 +397,13 @@ def _write_objects(journal, task, sources, pool, quiet):
         journal.add(made[study])
     nowhere += [name for study in studies for name in made[study]["nowhere"]]
     if nowhere:
-        notes.warning("Note: %d files do not tell where they lie in the patient: no DICOM SEG of them (%s).",
+        notes.warning("Note: no DICOM SEG of %d files, which do not tell where they lie in the patient, or whose tags "
+                      "contradict the standard or another file's (%s).",
                       len(nowhere), shorten(sorted(nowhere)))
     count = sum(len(made[study]["objects"]) for study in studies)
     if not count and sources:
-        raise CourseError("no file tells where it lies in the patient, so there is no DICOM SEG; the other masks are "
-                          "written", ["dicom_seg"])
+        raise CourseError("no file tells where it lies in the patient in tags as the standard has them, so there is no "
+                          "DICOM SEG; the other masks are written", ["dicom_seg"])
     return count
 
 

@@ -28,6 +28,7 @@ from lvlab.store.quiet import quietly
 from lvlab.store.runs import fingerprint
 from lvlab.store.shipped import SHIPPED
 
+LONGEST_NAME = 255  # bytes of a file's name, on nearly every disk
 WITH_PICTURE = ("MR", "screenshot", "localiser")
 AHEAD, AHEAD_BYTES = 2 * evaluation.BATCH, 2**25  # files that wait for the network, at most; always one
 QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|b'.*")
@@ -116,6 +117,9 @@ def decode(source):
             raise dicom.NoPicture("", images[0].kind)
         for image, name in zip(images, slice_names(source.target, len(images), item.volume), strict=True):
             _prepare(item, image, name, source.target)
+        longest = mask_names(source.target, 1 if item.volume else len(images))[-1:]
+        if any(len(os.fsencode(Path(name).name)) > LONGEST_NAME for name in longest):
+            raise CourseError(f"{source.path}: its name is too long for a mask's; give it a shorter one")
     except dicom.NoPicture as error:
         item.row["left out"] = error.holds
     except CourseError as error:
@@ -125,6 +129,7 @@ def decode(source):
     except Exception as error:  # what no file should lead to must not end the work on the others
         item.row["failed"] = f"cannot be prepared for the network ({type(error).__name__}); export it again"
     if "failed" in item.row or "left out" in item.row:
+        item.row.pop("slices", None)  # of the frames before
         return Item(item.row)
     item.row["masks"] = 1 if item.volume else len(item.seen)
     return item
@@ -221,7 +226,7 @@ def _predicted(task, crops):
     images = np.zeros((evaluation.BATCH, SIZE, SIZE, 1), np.float32)
     images[:len(crops), ..., 0] = crops
     probability = evaluation.predict(run, SliceSet(images, None, pd.DataFrame()))[:len(crops)]
-    masks = evaluation.masks_of(probability, run.recipe.threshold)
+    masks = evaluation.masks_of(probability, run.recipe.threshold, run.recipe.parts)
     return list(zip(masks[..., 0] > 0, review.confidence(probability, masks).tolist(), strict=True))
 
 

@@ -8,10 +8,12 @@ import re
 import secrets
 from datetime import date, timedelta
 
+import numpy as np
 from dicomanonymizer.dicom_anonymization_databases import dicomfields_2026c as profile
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.pixels.utils import get_expected_length
 from pydicom.sequence import Sequence
 from pydicom.uid import generate_uid
 
@@ -61,6 +63,8 @@ class Cleaner:
             setattr(image, keyword, "")
         image.PatientIdentityRemoved, image.DeidentificationMethod = "YES", METHOD
         image.LongitudinalTemporalInformationModified = "MODIFIED"
+        if "PixelData" in image and not syntax.is_encapsulated:
+            image.PixelData = _pixels_alone(path, image, syntax.is_little_endian)
         if "SOPInstanceUID" not in image:
             image.SOPInstanceUID = generate_uid(None)
         image.preamble, image.file_meta = b"\0" * 128, FileMetaDataset()
@@ -117,6 +121,27 @@ class Cleaner:
                for uid in _several(element.value)]
         element.value = new[0] if len(new) == 1 else new
         return bool(new)
+
+
+def _pixels_alone(path, image, little_endian):
+    """Return uncompressed pixels without what may lie behind them, and without the bits that are none of theirs.
+
+    Old overlays (PS3.5, 8.1.2) and texts were hidden in both. Numbers with a sign get theirs in the bits above.
+    """
+    try:
+        length, allocated = get_expected_length(image), int(image.BitsAllocated)
+        stored, high = int(image.BitsStored), int(image.HighBit)
+    except Exception as error:  # a number is missing, or is none
+        raise CourseError(f"{path}: does not say how its pixels are stored; export it again, or take it out") from error
+    content = image.PixelData[:length]
+    if allocated not in (8, 16, 32) or stored == allocated or not stored <= high + 1 <= allocated:
+        return content + b"\0" * (len(content) % 2)
+    signed = image.get("PixelRepresentation") == 1
+    kind = f"{'<' if little_endian else '>'}{'i' if signed else 'u'}{allocated // 8}"
+    values = np.frombuffer(content[:len(content) // (allocated // 8) * (allocated // 8)], kind)
+    above, below = allocated - 1 - high, high + 1 - stored
+    alone = (values << above >> above + below << below).astype(kind)
+    return alone.tobytes() + b"\0" * (alone.nbytes % 2)
 
 
 def _readable(dataset, tag):

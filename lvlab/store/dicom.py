@@ -14,7 +14,13 @@ import numpy as np
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_partial
 from pydicom.pixels import apply_color_lut, apply_rescale, get_decoder
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGExtended12Bit
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGExtended12Bit,
+)
 
 from lvlab.errors import CourseError
 
@@ -160,6 +166,7 @@ def open_dataset(path, file=None, header=False, until=LAST_TAG):
         if start[:2] == b"\x1f\x8b":
             file = io.BytesIO(_unpacked(path, file))
             start = file.getvalue()[:132]
+        _refuse_bomb(path, file)
         dataset = read_partial(file, done, force=_is_bare(start))
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit = dataset.original_encoding[0]
@@ -167,6 +174,17 @@ def open_dataset(path, file=None, header=False, until=LAST_TAG):
     for tag in [tag for tag in dataset.keys() if _is_empty(dataset, tag)]:
         del dataset[tag]
     return dataset
+
+
+def _refuse_bomb(path, file):
+    """Raise where a deflated data set unpacks to more than any MR slice; pydicom would unpack all of it."""
+    head = file.read(2048)
+    if head[128:132] == b"DICM" and DeflatedExplicitVRLittleEndian.encode() in head:
+        file.seek(144 + int.from_bytes(head[140:144], "little"))  # behind the file meta information
+        with contextlib.suppress(zlib.error):  # damaged, which pydicom says
+            if len(zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), MOST_BYTES + 1)) > MOST_BYTES:
+                raise CourseError(f"{path}: unpacks to more than {MOST_BYTES >> 20} MB, no MR slice; export it again")
+    file.seek(0)
 
 
 def _unpacked(path, file):
@@ -233,12 +251,12 @@ def _slice(path, dataset, stored, number, kind):
     if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
         pixels = pixels.max() + pixels.min() - pixels
     pixels[padding] = np.nan
-    spacing_mm = _numbers(dataset, "PixelSpacing", 2, number) + _numbers(dataset, "SliceThickness", 1, number)
+    spacing_mm = numbers(dataset, "PixelSpacing", 2, number) + numbers(dataset, "SliceThickness", 1, number)
     sound_mm = (each if 0 < each < 1000 else float("nan") for each in spacing_mm)
-    axes = _numbers(dataset, "ImageOrientationPatient", 6, number)
+    axes = numbers(dataset, "ImageOrientationPatient", 6, number)
     normal = np.cross(axes[:3], axes[3:])
     normal = normal if np.dot(normal, TO_APEX) >= 0 else -normal
-    position = float(np.dot(normal, _numbers(dataset, "ImagePositionPatient", 3, number)))
+    position = float(np.dot(normal, numbers(dataset, "ImagePositionPatient", 3, number)))
     return DicomSlice(path, pixels, *sound_mm, evidence(dataset), position, _time_ms(dataset, number),
                       group_of(dataset), tuple(normal), kind, number)
 
@@ -246,10 +264,10 @@ def _slice(path, dataset, stored, number, kind):
 def _time_ms(dataset, number):
     """Return how long after the R wave a frame was taken, ms; NaN where no tag tells."""
     for keyword in ("TriggerTime", "NominalCardiacTriggerDelayTime"):
-        time, = _numbers(dataset, keyword, 1, number)
+        time, = numbers(dataset, keyword, 1, number)
         if time == time:
             return time
-    return number * _numbers(dataset, "FrameTime", 1)[0]
+    return number * numbers(dataset, "FrameTime", 1)[0]
 
 
 def group_of(dataset):
@@ -292,8 +310,8 @@ def _has_decoder(syntax):
 
 def _padding(dataset, stored):
     """Return where the stored pixels (h, w) hold the padding value, or lie between it and its range's limit."""
-    value, = _numbers(dataset, "PixelPaddingValue", 1)
-    limit, = _numbers(dataset, "PixelPaddingRangeLimit", 1)
+    value, = numbers(dataset, "PixelPaddingValue", 1)
+    limit, = numbers(dataset, "PixelPaddingRangeLimit", 1)
     ends = [value, value if limit != limit else limit]
     if value != value or value % 1 or dataset.get("SamplesPerPixel", 1) > 1:
         return np.zeros(stored.shape, bool)
@@ -304,8 +322,8 @@ def _padding(dataset, stored):
 
 def _rescaled(path, dataset, stored, number):
     """Return a frame's pixels as float32, rescaled by its own or the common slope and intercept."""
-    slope, = _numbers(dataset, "RescaleSlope", 1, number)
-    intercept, = _numbers(dataset, "RescaleIntercept", 1, number)
+    slope, = numbers(dataset, "RescaleSlope", 1, number)
+    intercept, = numbers(dataset, "RescaleIntercept", 1, number)
     for name, found in (("RescaleSlope", slope), ("RescaleIntercept", intercept)):
         if name in dataset and (found != found or (name == "RescaleSlope" and found == 0)):
             raise CourseError(f"{path}: its {name} is {'0' if found == 0 else 'no number'}; export it again")
@@ -324,7 +342,7 @@ def _places(dataset, frame):
         yield from (element.value[0] for element in group if element.VR == "SQ" and element.value)
 
 
-def _numbers(dataset, keyword, count, frame=0):
+def numbers(dataset, keyword, count, frame=0):
     """Return a tag's `count` floats, decimal commas read, too; NaN each where it is missing or no number."""
     for place in _places(dataset, frame):
         if keyword in place:

@@ -33,6 +33,7 @@ MASK_WORD = re.compile(r"([-_. ](mask|gt|label|seg)|\.dcm|\.ima|\.dicom)$", re.I
 COPY = re.compile(r"( - copy|[ _]copy| \(\d+\)|-checkpoint)( \(\d+\)| \d+)?$", re.IGNORECASE)
 LITTER = re.compile(r"(thumbs\.db|desktop\.ini|~\$.*|.*\.(tmp|part|partial|crdownload|download))$", re.IGNORECASE)
 NOBODY = re.compile(r"(anon\w*|unknown|none|null|n/?a|no.?(id|name)|patient|removed|de-?identified|x+|[0. -]+)$", re.I)
+NUMBERED = re.compile(r"PatientID:anon\w*\d\w*$", re.I)  # says somebody where there are several of them
 LEAST_SIDE = 40     # pixels: a smaller image holds no heart and its surroundings
 LEAST_SHARE = 0.1   # of the crop's pixels that must differ from the commonest value
 USUAL_MM, WORKING_MM, MOST_ZOOM = (1.0, 2.0), 1.4, 4  # pixels outside of these are resampled to squares of 1.4 mm
@@ -271,11 +272,13 @@ def evidence_of(slices):
     """Return for each DicomSlice what tells whose it is: tags that say something, and a name that lvlab wrote."""
     count = Counter(key for each in slices for key in each.evidence)
     studies = sum(key.startswith("StudyInstanceUID") for key in count)
+    numbered = {key for key in count if NUMBERED.match(key)}
 
     def tells(key):
         tag, _, value = key.partition(":")
         word_for_all = studies > 1 and count[key] == len(slices) and not re.search(r"\d", value)
-        return tag != "PatientID" or not (word_for_all or NOBODY.match(value))
+        return tag != "PatientID" or not (word_for_all or (NOBODY.match(value) and not (
+            len(numbered) > 1 and key in numbered)))
 
     names = [NAME_PATTERN.match(stem_of(each.path)) for each in slices]
     return [[*filter(tells, each.evidence), *([f"name:{name['patient']}"] if name else [])]

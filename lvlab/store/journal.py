@@ -87,12 +87,16 @@ class Journal:
         self.file.flush()
 
     def rows(self):
-        """Yield the lines of all parts, as dicts; one that a kill cut short is passed over."""
+        """Yield the lines of all parts, as dicts; one that a kill cut short, or that says nothing, is passed over."""
         for path in sorted(self.hidden.glob("*.jsonl")):
             with open(path, "rb") as lines:
                 for line in lines:
+                    row = None
                     with contextlib.suppress(ValueError):
-                        yield json.loads(line)
+                        row = json.loads(line)
+                    if isinstance(row, dict) and ("file" in row or "objects" in row) and isinstance(
+                            row.get("masks", 0), int):
+                        yield row
 
     @contextlib.contextmanager
     def alone(self, name="all", wait=True):

@@ -5,13 +5,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
-from scipy import ndimage
+from scipy import ndimage, signal
 
 from lvlab.errors import CourseError
 from lvlab.store.dicom import in_brackets
 
 ENDINGS = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
 FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP", ".jpg": "JPEG", ".jpeg": "JPEG"}
+WIDER = (-3.5, -2.5, -1.5, 0.0, 1.5, 2.5)  # pixels outside of a mask, within which an outline is tried
+REACH = 12         # pixels around a mask in which its widest outline's Laplacian of a Gaussian has values
+MOST_PAIRS = 200   # whose offset is measured
 LARGE_PART = 0.05  # share of the mask from which a second part is more than a speck
 
 
@@ -70,7 +73,10 @@ def _labels(image):
     else:
         colours = by_index = np.asarray(image)
     if colours.ndim == 2:
-        return (colours > 0).astype(np.int64) if colours.dtype.kind == "f" else colours.astype(np.int64)
+        if colours.dtype.kind != "f":
+            return colours.astype(np.int64)
+        values, ranks = np.unique(np.where(colours > 0, colours, 0), return_inverse=True)  # NaN is outside
+        return ranks.reshape(colours.shape).astype(np.int64) + (values[0] > 0)
     opaque = 1 if colours.shape[-1] in (2, 4) else 0
     channels = colours.shape[-1] - opaque
     labels = sum(colours[..., k].astype(np.int64) << 8 * k for k in range(channels))
@@ -100,6 +106,47 @@ def oddities(values):
         sizes = np.sort(np.bincount(parts.flat)[1:])
         what = "several parts" if sizes[-2] > LARGE_PART * inside.sum() else "specks beside it"
         yield f"mask has {what}", "all count as cavity: take out what is none"
+
+
+def mask_offset(images, masks, most=6):
+    """Return how many whole pixels (down, right) masks lie off the edges in their images; (0, 0) where unclear.
+
+    images, masks : pairs of one shape each, (h, w) or (h, w, 1); blood is bright. The brightness just inside of the
+    outlines, less that just outside (Laplacian of a Gaussian; Marr and Hildreth 1980, doi:10.1098/rspb.1980.0020), is
+    largest where they are moved back, and made as much wider or narrower as the experts drew them. Nothing is told by
+    a peak at `most` pixels, by halves of the slices over 1.5 apart from the whole, by less than 1 or, of n masks, 5/√n:
+    so much is said of one set of 18 in a hundred whose masks lie right (docs/measurements.md). Of many slices about
+    every second, third … is looked at, so that at most 200 are.
+    """
+    agreement = np.zeros((2, len(WIDER), 2 * most + 1, 2 * most + 1))
+    pairs = [(image, mask) for image, mask in zip(map(np.squeeze, images), map(np.squeeze, masks), strict=True)
+             if mask.any()]
+    pairs = pairs[::-(-len(pairs) // MOST_PAIRS) or 1]
+    for number, (image, mask) in enumerate(pairs):
+        (top, left), (bottom, right) = (np.argwhere(mask).min(0) - REACH).clip(0), np.argwhere(mask).max(0) + REACH
+        mask = mask[top:bottom, left:right]
+        image = np.pad(image, most, "edge")[top:top + len(mask) + 2 * most, left:left + mask.shape[1] + 2 * most]
+        beyond = ndimage.distance_transform_edt(mask == 0) - ndimage.distance_transform_edt(mask)
+        for row, pixels in enumerate(WIDER):
+            rim = -ndimage.gaussian_laplace((beyond < pixels).astype(float), 2)
+            agreement[number % 2, row] += signal.correlate(image, rim, "valid", "fft") / (
+                np.linalg.norm(rim) or 1)
+    best = agreement.sum(0).max(axis=(1, 2)).argmax()
+    offset, *halves = (_summit(each[best]) for each in (agreement.sum(0), *agreement))
+    if np.hypot(*offset) >= max(1, 5 / np.sqrt(max(len(pairs), 1))) and all(
+            np.hypot(*(half - offset)) <= 1.5 for half in halves):  # false for NaN, too
+        return tuple(float(way) for way in np.round(offset) + 0.0)  # no -0
+    return 0.0, 0.0
+
+
+def _summit(agreement):
+    """Return where a square of values has its summit, from the middle, as the masks' offset; NaN if at its rim."""
+    row, col = np.unravel_index(agreement.argmax(), agreement.shape)
+    if not 0 < min(row, col) <= max(row, col) < len(agreement) - 1:
+        return np.full(2, np.nan)
+    lines = agreement[row - 1:row + 2, col], agreement[row, col - 1:col + 2]
+    vertex = [(before - after) / (before - 2 * at + after) / 2 for before, at, after in lines]
+    return len(agreement) // 2 - np.array([row, col]) - vertex
 
 
 def direction(offset):

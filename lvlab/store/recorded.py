@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+from types import SimpleNamespace
 
 import filelock
 import numpy as np
@@ -14,13 +15,13 @@ with quietly():
     import keras
 
 from lvlab.errors import CourseError
-from lvlab.slices import mask_offset
+from lvlab.evaluation import evaluate
 from lvlab.store import runs, shipped
-from lvlab.store.files import output, runs_folder, write_csv
+from lvlab.store.files import output, runs_folder, shorten, write_csv
 from lvlab.store.folder import need_masks
-from lvlab.store.masks import direction
+from lvlab.store.masks import direction, mask_offset
 from lvlab.store.progress import load_arrays, numbered, numbering, save_arrays
-from lvlab.training import Keeper, as_dataset, build, fit
+from lvlab.training import Keeper, build, fit
 
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total_fmt} epochs [{elapsed}<{remaining}{postfix}]"
 notes = logging.getLogger(__name__)
@@ -52,16 +53,17 @@ def _train(training, validation, recipe, path, about, start, seed, resume, overw
     model = build(recipe, size, seed)
     if start:
         model.set_weights(start)
-    offset = (0.0, 0.0) if recipe.mask_offset == "ignored" else mask_offset(training.images, training.masks)
+    offset = mask_offset(training.images, training.masks)
     if any(offset):
-        notes.info("The training masks lie off the edges in their images (pixels: %s); augmentation keeps that.",
-                   direction(offset))
+        notes.info("The training masks lie off the edges in their images (pixels: %s); the network learns to draw them "
+                   "there.", direction(offset))
     recorder = Recorder(path, recipe, about, resume, quiet)
     board = keras.callbacks.TensorBoard(path / "logs", write_graph=False)
-    history = fit(model, training, validation, recipe, seed, [board, *callbacks], recorder)
+    history = fit(model, training, validation, recipe, seed, [board, *callbacks], recorder,
+                  offset if recipe.mask_offset == "kept" else (0.0, 0.0))
     best = len(history) - 1 if recipe.keep == "last" else int(history.val_loss.fillna(np.inf).idxmin())
-    watched = as_dataset(validation).batch(20)
-    kept = model.evaluate(watched, verbose=0, return_dict=True)["dice"] if len(validation) else np.nan
+    kept = evaluate(SimpleNamespace(model=model, recipe=recipe, path=path), validation).dice.mean() if len(
+        validation) else np.nan
     runs.write_run(path, model, history, {
         **about, "size": size, "parameters": model.count_params(),
         "training_slices": len(training), "validation_slices": len(validation),
@@ -95,6 +97,23 @@ def _begun(path, about):
         return str(load_arrays(path / runs.PROGRESS).get("about")) == repr(about)
     except CourseError:  # none, or damaged
         return False
+
+
+def differences(path, about):
+    """Return in words how the training in `path`, finished or begun, is another one than `about`: [] where none is.
+
+    Raises CourseError where it cannot be read.
+    """
+    if (path / runs.PROGRESS).exists():
+        same = str(load_arrays(path / runs.PROGRESS).get("about")).startswith(repr(about)[:-1])
+        return [] if same else ["another recipe, seed, start or data (begun, not finished)"]
+    if runs.same_training(path, about) or not path.is_dir() or not (path / runs.RECIPE).exists():
+        return []
+    run = runs.Run(path)
+    other = [key for key, value in about["recipe"].items() if run.recipe.as_dict()[key] != value]
+    words = {"seed": "another seed", "data_fingerprint": "other data", "start_fingerprint": "other start weights"}
+    return [*([f"another recipe ({shorten(other)})"] if other else []),
+            *(word for key, word in words.items() if run.record.get(key) != about[key])]
 
 
 def identity(training, validation, recipe, seed):

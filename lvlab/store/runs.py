@@ -9,6 +9,7 @@ from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from lvlab.backend import choose_precision
@@ -73,10 +74,13 @@ class Run:
         else:
             path = self.path / MODEL
             weights = weights_in(path)
+        if not all(np.isfinite(array).all() for array in weights):
+            raise CourseError(f"{path}: holds numbers that are not finite, so it predicts nothing; restore it from a "
+                              "copy, or train into another folder")
         try:
             recipe = replace(self.recipe, precision=self.precision or self.recipe.precision)
             return network(recipe, weights, int(self.record.get("size", SIZE)))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise CourseError(f"{path}: is not the U-Net of its {RECIPE}; restore both from a copy, or train into "
                               "another folder") from error
 
@@ -161,12 +165,14 @@ def write_run(path, model, history, record):
 
 
 def same_training(path, about):
-    """Tell whether `path` holds a finished run whose record has all of `about`: recipe, seed, data and start."""
-    try:
-        run = open_run(path)
-        record = {**run.record, "recipe": run.recipe.as_dict()}  # what an older file lacks has its default
-    except CourseError:
+    """Tell whether `path` holds a finished run whose record has all of `about`: recipe, seed, data and start.
+
+    Raises CourseError where it holds one that cannot be read: that may be another one, and is not to be replaced.
+    """
+    if not _finished(path):
         return False
+    run = open_run(path)
+    record = {**run.record, "recipe": run.recipe.as_dict()}  # what an older file lacks has its default
     return all(record.get(key) == value for key, value in about.items())
 
 
