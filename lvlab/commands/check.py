@@ -251,8 +251,8 @@ def _compare(pairs, known, found):
         own = [pair for pair in pairs if pair.part == part]
         frames = [folder.at_working_scale(pair.image)[0] for pair in own]
         offset = masks.mask_offset((normalise(centre_crop(pixels)[0]) for pixels in frames),
-                             (centre_crop(folder.mask_at(pair.values > 0, pixels.shape))[0]
-                              for pair, pixels in zip(own, frames, strict=True)))
+                                   (centre_crop(folder.mask_at(pair.values > 0, pixels.shape))[0]
+                                    for pair, pixels in zip(own, frames, strict=True)))
         if any(offset):
             resampled = any(pixels.shape != pair.image.pixels.shape for pixels, pair in zip(frames, own, strict=True))
             found["warning", "masks lie off the edges in their images", "see how their outlines were counted: from the "
