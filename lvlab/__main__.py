@@ -134,12 +134,13 @@ def segment(args):
     from lvlab.clinic.dicom_seg import need_highdicom
     from lvlab.commands import segment
     from lvlab.store.masks import direction
+    from lvlab.store.runs import learnt_offset
 
     if args.dicom_seg:
         need_highdicom()
     _say("Looking for images and starting TensorFlow: some ten seconds.")
     run = _run(args)
-    if any(learnt := run.record.get("mask_offset") or ()):
+    if any(learnt := learnt_offset(run)):
         _say("The masks that this network learnt from lie off the edges in their images (pixels: "
              f"{direction(learnt)}); so will these.")
     found = segment.segment(run, args.paths, output(args.out), args.dicom_seg, args.workers, args.scheduler,
@@ -493,8 +494,9 @@ def main(argv=None):
         print(f"lvlab: interrupted{GOES_ON.get(name, '')}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # whoever reads, such as head, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return 141  # as of a program that SIGPIPE ends
     except (CourseError, OSError) as error:
         if args and args.verbose:
             raise

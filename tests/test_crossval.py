@@ -50,6 +50,7 @@ def test_cross_validation_scores_every_slice_once_a_seed_and_resumes(phantom_fol
     probability = folds.predict(slices)
     scores = judge.judged(slices, probability, masks_of(probability, 0.5, tiny.parts)).set_index("name").dice
     np.testing.assert_allclose(scores[table.name], table.dice)
+    assert folds.record["mask_offset"] == [0, 0]
     assert folds.record["folds"] == 2 and len(folds.history) == 1 and not crossval.Folds(tmp_path)
     with pytest.raises(CourseError, match="do not test each"):
         folds.predict(replace(slices, table=slices.table.assign(patient="somebody else")))

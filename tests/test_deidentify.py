@@ -214,3 +214,11 @@ def test_nothing_hides_behind_the_pixels_or_in_the_bits_above_them(tmp_path, sig
     assert NAME.encode() not in copy.read_bytes() and len(again.PixelData) == 2 * pixels.size
     raw = np.frombuffer(again.PixelData, np.int16 if signed else np.uint16).reshape(pixels.shape)
     assert (raw == pixels).all() and (again.pixel_array == pixels).all()
+
+
+def test_pixels_whose_high_bit_is_said_wrongly_or_not_at_all_stay_as_they_are(tmp_path):
+    for number, high in enumerate((15, None)):
+        planted(tmp_path / f"in/{number}.dcm", SOPInstanceUID=f"{OTHER}{number}", BitsStored=12, HighBit=high)
+    assert main(["deidentify", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    copies = [*(tmp_path / "out").rglob("*.dcm")]
+    assert len(copies) == 2 and all((pydicom.dcmread(copy).pixel_array == picture()[0]).all() for copy in copies)

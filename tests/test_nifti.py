@@ -1,5 +1,6 @@
 """NIfTI: orientation, ACDC's and M&Ms' layouts, and masks back into the same volume."""
 
+import gzip
 import itertools
 import shutil
 import zipfile
@@ -221,6 +222,26 @@ def test_stacks_of_another_length_keep_their_levels(tmp_path):
     table = load(tmp_path / "course").everyone().table
     places = table.groupby("level").position_mm
     assert sorted(table.level[table.phase == "ES"]) == [2, 3, 4] and (places.max() - places.min() < 0.1).all()
+
+
+@pytest.mark.parametrize("change", [np.diag([1, 1, 0.5, 1]), np.diag([1, 1, 0.9, 1]), oblique(0.4),
+                                    np.eye(4) + np.array([[0, 0, 0, 0]] * 2 + [[0, 0, 0, 0.5 * 8]] + [[0] * 4])])
+def test_frames_that_do_not_share_their_planes_lose_none(tmp_path, change):
+    folder = acdc(tmp_path / "acdc", patients=1)
+    affine = np.diag([1.4, 1.4, 8, 1])
+    for path in folder.rglob("*.nii.gz"):
+        save(path, np.asarray(nibabel.load(path).dataobj), change @ affine if "frame09" in path.name else affine)
+    assert "8 pairs of 1 patients" in importer.write(folder, tmp_path / "course", quiet=True)[0]
+    assert len([*(tmp_path / "course").rglob("*.dcm")]) == 8
+
+
+def test_a_volume_beside_its_packed_self_counts_once(tmp_path):
+    folder = acdc(tmp_path / "acdc", patients=1)
+    for path in [*folder.rglob("*.nii.gz")]:
+        (tmp_path / "acdc/again" / path.name[:-3]).parent.mkdir(exist_ok=True)
+        (tmp_path / "acdc/again" / path.name[:-3]).write_bytes(gzip.decompress(path.read_bytes()))
+    lines = importer.write(folder, tmp_path / "course", quiet=True)
+    assert "8 pairs of 1 patients" in lines[0] and "there twice, taken once (2)" in lines[1]
 
 
 def test_labels_are_whole_numbers_however_they_are_stored(tmp_path):

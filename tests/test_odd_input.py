@@ -630,3 +630,13 @@ def test_a_deflated_file_that_unpacks_without_end_is_refused(tmp_path, monkeypat
     monkeypatch.setattr(dicom, "MOST_BYTES", 1000)
     with pytest.raises(CourseError, match="unpacks to more than"):
         dicom.read_dicom(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell's pipe")
+def test_whoever_stops_reading_gets_no_success(place):
+    (place / "course" / MASK).unlink()
+    read, write = os.pipe()
+    command = [sys.executable, "-u", "-m", "lvlab", "check", "course"]
+    done = subprocess.Popen(command, stdout=write, stderr=subprocess.PIPE)
+    os.close(read), os.close(write)
+    assert done.communicate()[1] == b"" and done.returncode == 141

@@ -91,6 +91,14 @@ def test_masks_beside_their_images_are_told_and_what_dice_owes_to_them(slices, h
         assert placed["dice_if_moved"] == pytest.approx(np.nanmean(metrics.dice(beside.masks, at)))
 
 
+@pytest.mark.parametrize("recorded", ["x", 5, [1], [1, 2, 3], {"a": 1}, [1, float("nan")]])
+def test_a_damaged_offset_of_a_run_is_told_by_its_file(slices, recorded):
+    run = run_of(slices)
+    run.record["mask_offset"] = recorded
+    with pytest.raises(CourseError, match="recipe.json: its mask_offset is no pair of numbers"):
+        judge.placement(run, slices, slices.masks)
+
+
 def test_the_same_inputs_give_the_same_files(written, slices, tmp_path, monkeypatch):
     few = {name: report.PICTURES[name] for name in ("best", "strata")}
     monkeypatch.setattr(report, "PICTURES", few)

@@ -5,11 +5,13 @@ never cropped, each with a reference to its source. Needs the extra `dicom-seg` 
 doi:10.1007/s10278-022-00683-y).
 """
 
+import contextlib
 import hashlib
 import os
 import re
 import warnings
 from collections import Counter, defaultdict
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +27,7 @@ from lvlab.store.runs import versions
 
 NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
           "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
-DATE, TIME = r"\d{8}|", r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?|"
+DATE, TIME = r"\d{8}|", r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?|"
 #: What a SEG repeats of its sources, and what it may look like: anything else is left empty.
 MAY_BE_EMPTY = {"PatientID": ".{0,64}", "PatientName": ".*", "PatientBirthDate": DATE, "PatientSex": "[MFO]?",
                 "StudyID": ".{0,16}", "StudyDate": DATE, "StudyTime": TIME, "AccessionNumber": ".{0,16}",
@@ -90,17 +92,23 @@ def _write(folder, files, masks, targets, scratch, algorithm):
 def _source(file):
     """Return a file's tags, with those that the standard asks for, be they empty, and without unreadable numbers."""
     source = open_dataset(file, header=True)
-    if not all(name in python_encoding for name in np.atleast_1d(source.get("SpecificCharacterSet") or "ISO_IR 6")):
-        del source.SpecificCharacterSet
+    charsets = [re.sub(r"ISO[-_ ]IR", "ISO_IR", str(name)) for name in np.atleast_1d(
+        source.get("SpecificCharacterSet") or "")]
+    with contextlib.suppress(Exception):  # pydicom raises several kinds on texts that are none of their kind
+        source.decode()
+    source.SpecificCharacterSet = "ISO_IR 192"
     for keyword, looks in MAY_BE_EMPTY.items():
-        if not re.fullmatch(looks, str(source.get(keyword) or "")):
-            source[keyword] = DataElement(keyword, dictionary_VR(keyword), "")
-        elif keyword not in source:
-            setattr(source, keyword, "")
+        text = str(source.get(keyword) or "")
+        known = text.isascii() or all(name in python_encoding for name in charsets)
+        if not known or not re.fullmatch(looks, text) or (looks == DATE and text and not _is_date(text)):
+            text = ""
+        source[keyword] = DataElement(keyword, dictionary_VR(keyword), text)
     for keyword, count in NUMBERS.items():
         values = numbers(source, keyword, count)
         if keyword in source:
             del source[keyword]
+        if keyword == "SliceThickness":
+            source.SliceThickness = None  # it may be empty, and not be missing
         if np.isfinite(values).all():
             setattr(source, keyword, [f"{value:.10g}" for value in values] if count > 1 else f"{values[0]:.10g}")
     axes, spacing_mm = numbers(source, "ImageOrientationPatient", 6), numbers(source, "PixelSpacing", 2)
@@ -111,6 +119,13 @@ def _source(file):
     if not min(spacing_mm) > 0 and "PixelSpacing" in source:
         del source.PixelSpacing
     return source
+
+
+def _is_date(text):
+    try:
+        return bool(datetime.strptime(text, "%Y%m%d"))
+    except ValueError:
+        return False
 
 
 def stacks(numbered):

@@ -8,6 +8,7 @@ from lvlab import metrics
 from lvlab.clinic import agreement, heart, review, surface
 from lvlab.evaluation import masks_of, predict, score
 from lvlab.store.masks import mask_offset
+from lvlab.store.runs import learnt_offset
 
 MEASURES = (*metrics.NAMES, *surface.MEASURES)
 
@@ -72,7 +73,7 @@ def placement(run, slices, probability):
     down, right : of these slices, see `store.masks.mask_offset`; learnt : of those that the run learnt from, where that
     is recorded; dice_if_moved : the mean Dice of the prediction, moved by the difference
     """
-    offset, learnt = mask_offset(slices.images, slices.masks), tuple(run.record.get("mask_offset") or (0.0, 0.0))
+    offset, learnt = mask_offset(slices.images, slices.masks), learnt_offset(run)
     moved = ndimage.shift(np.asarray(probability, float), (0, *np.subtract(offset, learnt), 0), order=1)
     dice = pd.Series(metrics.dice(slices.masks, masks_of(moved, run.recipe.threshold, run.recipe.parts)))
     return {"down": offset[0], "right": offset[1], "learnt": list(learnt), "dice_if_moved": float(dice.mean())}

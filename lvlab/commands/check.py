@@ -249,6 +249,7 @@ def _compare(pairs, known, found):
         found["warning", what, "keep one of the two"].append(" = ".join(pair.label for pair in same))
     for part in sorted({pair.part for pair in pairs}):
         own = [pair for pair in pairs if pair.part == part]
+        own = own[::-(-len(own) // masks.MOST_PAIRS)]
         frames = [folder.at_working_scale(pair.image)[0] for pair in own]
         offset = masks.mask_offset((normalise(centre_crop(pixels)[0]) for pixels in frames),
                                    (centre_crop(folder.mask_at(pair.values > 0, pixels.shape))[0]

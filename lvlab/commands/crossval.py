@@ -4,6 +4,7 @@ import contextlib
 import logging
 import re
 import threading
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -21,7 +22,7 @@ from lvlab.recipes import Recipe
 from lvlab.slices import SliceSet
 from lvlab.store.files import refuse_full, shorten, write_csv, write_json
 from lvlab.store.folder import load, need_masks
-from lvlab.store.runs import HISTORY, RECIPE, clear_run, open_run, refuse_run, versions
+from lvlab.store.runs import HISTORY, RECIPE, clear_run, learnt_offset, open_run, refuse_run, versions
 
 notes = logging.getLogger(__name__)
 
@@ -93,6 +94,7 @@ class Folds:
         seconds = np.mean([_recorded(run, "train_seconds", (int, float)) for run in self.runs])
         return {key: first.get(key) for key in ("seed", "precision", "cpus", "parameters")} | {
             "train_seconds": float(seconds), "folds": len(self.runs),
+            "mask_offset": list(Counter(map(learnt_offset, self.runs)).most_common(1)[0][0]),
             "grouped": all(re.fullmatch(r"seed\d+-fold-\d+", run.path.name) for run in self.runs)}
 
     @property

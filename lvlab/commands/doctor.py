@@ -30,8 +30,8 @@ def diagnose():
               f"; ONEDNN_MAX_CPU_ISA: {os.environ.get('ONEDNN_MAX_CPU_ISA', 'not set')}",
               f"bfloat16 in hardware: {' '.join(cpu_features(BFLOAT16)) or 'no'}", f"gpu: {gpu}",
               f"precision chosen: {_or_why(choose_precision)}", f"training, estimated: {_training_time()}",
-              f"keras.json: {_keras_settings()}",
-              f"kernel python3: {_kernel()}", f"weights: {_weights()}", f"data: {_data()}"]
+              f"keras.json: {_or_why(_keras_settings)}",
+              f"kernel python3: {_or_why(_kernel)}", f"weights: {_weights()}", f"data: {_or_why(_data)}"]
     return "\n".join(lines)
 
 
@@ -39,7 +39,7 @@ def _or_why(tell):
     """Return what a function returns, or why it cannot: a diagnosis never fails."""
     try:
         return tell()
-    except CourseError as error:
+    except (CourseError, OSError) as error:
         return str(error)
 
 

@@ -97,7 +97,7 @@ def _pairs(source, items, left_out):
         elif not SAFE.fullmatch(patient):
             left_out["name that is no file name"].append(one_line(path.name))
         elif other := taken.get(match[1].lower()):
-            if [item.read(LARGEST_VOLUME) for item in (image, truth)] != [item.read(LARGEST_VOLUME) for item in other]:
+            if not all(map(_same, (image, truth), other)):
                 raise CourseError(f"{path} and {other[1].path}: two hearts of one name; import one folder at a time, "
                                   "or rename the files of one")
             left_out["there twice, taken once"].append(one_line(path.name))
@@ -109,6 +109,12 @@ def _pairs(source, items, left_out):
         raise CourseError(f"{source}: holds {found}, and no pair NAME.nii.gz and NAME_gt.nii.gz; name the folder of "
                           "ACDC or M&Ms that holds the patients' folders")
     return pairs
+
+
+def _same(item, other):
+    """Tell whether two files hold the same volume, however packed."""
+    one, two = (nifti.read(each.path, each.read(LARGEST_VOLUME)) for each in (item, other))
+    return np.allclose(one.affine, two.affine) and np.array_equal(one.pixels, two.pixels)
 
 
 def _tables(items):
@@ -221,6 +227,8 @@ def _write_patient(folder, patient, frames, label, group, left_out):
                 left_out["slice without cavity"].append(stem)
                 continue
             volume = frame.volume
+            if (folder / f"{stem}.dcm").exists():
+                raise CourseError(f"{volume.path}: would give {stem} a second time; import one volume of each frame")
             plane = Plane(volume.spacing_mm, volume.across, volume.down, volume.corner_mm(number))
             image = mr_image(_as_grey(volume.pixels[number, frame.column]), patient, plane,
                              f"{(last + 1) * frame.number + level}", ("lvlab nifti", patient))
@@ -234,11 +242,22 @@ def _write_patient(folder, patient, frames, label, group, left_out):
 
 
 def _places(frames):
-    """Return for each frame the place of each of its planes along the stack, from 0: frames may begin elsewhere."""
+    """Return for each frame the places of its planes along the stack, from 0: a frame may begin a plane later.
+
+    Where the frames' planes are not the same ones, their numbers are their places.
+    """
     first = frames[0].volume
-    along = [[frame.volume.corner_mm(number) @ first.normal for number in range(len(frame.labels))] for frame in frames]
-    lowest = min(map(min, along))
-    return [[round((mm - lowest) / abs(first.affine[:3, 2] @ first.normal)) for mm in own] for own in along]
+    step = abs(first.affine[:3, 2] @ first.normal)
+    along = [np.array([frame.volume.corner_mm(number) @ first.normal for number in range(len(frame.labels))]) / step
+             for frame in frames]
+    along = [own - min(map(min, along)) for own in along]
+    whole = [np.rint(own).astype(int) for own in along]
+    alike = all(np.abs(own - places).max() < 0.2 and (np.abs(np.diff(places)) == 1).all() and len({*places}) == len(own)
+                for own, places in zip(along, whole, strict=True))
+    longest = max(map(len, whole))
+    if alike and max(map(max, whole)) < 1.5 * longest:
+        return [places.tolist() for places in whole]
+    return [list(range(len(own))) for own in whole]
 
 
 def _as_grey(pixels):

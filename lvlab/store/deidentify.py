@@ -13,7 +13,6 @@ from dicomanonymizer.dicom_anonymization_databases import dicomfields_2026c as p
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.pixels.utils import get_expected_length
 from pydicom.sequence import Sequence
 from pydicom.uid import generate_uid
 
@@ -63,8 +62,9 @@ class Cleaner:
             setattr(image, keyword, "")
         image.PatientIdentityRemoved, image.DeidentificationMethod = "YES", METHOD
         image.LongitudinalTemporalInformationModified = "MODIFIED"
-        if "PixelData" in image and not syntax.is_encapsulated:
-            image.PixelData = _pixels_alone(path, image, syntax.is_little_endian)
+        for keyword in PIXELS if not syntax.is_encapsulated else ():
+            if keyword in image:
+                image[keyword].value = _pixels_alone(path, image, image[keyword].value, syntax.is_little_endian)
         if "SOPInstanceUID" not in image:
             image.SOPInstanceUID = generate_uid(None)
         image.preamble, image.file_meta = b"\0" * 128, FileMetaDataset()
@@ -123,25 +123,28 @@ class Cleaner:
         return bool(new)
 
 
-def _pixels_alone(path, image, little_endian):
-    """Return uncompressed pixels without what may lie behind them, and without the bits that are none of theirs.
+def _pixels_alone(path, image, content, little_endian):
+    """Return uncompressed pixels without what may lie behind them, and without the bits above them.
 
-    Old overlays (PS3.5, 8.1.2) and texts were hidden in both. Numbers with a sign get theirs in the bits above.
+    Old overlays (PS3.5, 8.1.2) and texts were hidden in both. Numbers with a sign get theirs in the bits above. Where
+    HighBit says that they stand elsewhere, which programs do not agree on, bits stay as they are.
     """
     try:
-        length, allocated = get_expected_length(image), int(image.BitsAllocated)
-        stored, high = int(image.BitsStored), int(image.HighBit)
-    except Exception as error:  # a number is missing, or is none
+        allocated, stored = int(image.BitsAllocated), int(image.get("BitsStored") or image.BitsAllocated)
+        count = int(image.Rows) * int(image.Columns) * int(image.get("SamplesPerPixel") or 1) * int(
+            image.get("NumberOfFrames") or 1)
+    except (AttributeError, TypeError, ValueError) as error:
         raise CourseError(f"{path}: does not say how its pixels are stored; export it again, or take it out") from error
-    content = image.PixelData[:length]
-    if allocated not in (8, 16, 32) or stored == allocated or not stored <= high + 1 <= allocated:
-        return content + b"\0" * (len(content) % 2)
-    signed = image.get("PixelRepresentation") == 1
-    kind = f"{'<' if little_endian else '>'}{'i' if signed else 'u'}{allocated // 8}"
-    values = np.frombuffer(content[:len(content) // (allocated // 8) * (allocated // 8)], kind)
-    above, below = allocated - 1 - high, high + 1 - stored
-    alone = (values << above >> above + below << below).astype(kind)
-    return alone.tobytes() + b"\0" * (alone.nbytes % 2)
+    length = -(-count * allocated // 8)
+    length = length // 3 * 2 if image.get("PhotometricInterpretation") == "YBR_FULL_422" else length
+    content = content[:length + length % 2]
+    content += b"\0" * (len(content) % 2)
+    if allocated not in (8, 16, 32) or not 0 < stored < allocated or image.get("HighBit", stored - 1) != stored - 1:
+        return content
+    kind = f"{'<' if little_endian else '>'}{'i' if image.get('PixelRepresentation') == 1 else 'u'}{allocated // 8}"
+    whole = len(content) // (allocated // 8) * (allocated // 8)
+    values = np.frombuffer(content[:whole], kind)
+    return (values << allocated - stored >> allocated - stored).astype(kind).tobytes() + content[whole:]
 
 
 def _readable(dataset, tag):

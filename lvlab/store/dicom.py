@@ -178,9 +178,13 @@ def open_dataset(path, file=None, header=False, until=LAST_TAG):
 
 def _refuse_bomb(path, file):
     """Raise where a deflated data set unpacks to more than any MR slice; pydicom would unpack all of it."""
-    head = file.read(2048)
-    if head[128:132] == b"DICM" and DeflatedExplicitVRLittleEndian.encode() in head:
-        file.seek(144 + int.from_bytes(head[140:144], "little"))  # behind the file meta information
+    head, at = file.read(2**16), 132
+    while head[128:132] == b"DICM" and head[at:at + 2] == b"\2\0":  # through the file meta information
+        long = head[at + 4:at + 6] in (b"OB", b"OW", b"UN", b"UT")
+        at += 12 + int.from_bytes(head[at + 8:at + 12], "little") if long else (
+            8 + int.from_bytes(head[at + 6:at + 8], "little"))
+    if DeflatedExplicitVRLittleEndian.encode() in head[:at]:
+        file.seek(at)
         with contextlib.suppress(zlib.error):  # damaged, which pydicom says
             if len(zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), MOST_BYTES + 1)) > MOST_BYTES:
                 raise CourseError(f"{path}: unpacks to more than {MOST_BYTES >> 20} MB, no MR slice; export it again")

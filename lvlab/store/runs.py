@@ -176,6 +176,18 @@ def same_training(path, about):
     return all(record.get(key) == value for key, value in about.items())
 
 
+def learnt_offset(run):
+    """Return how many pixels (down, right) the masks that a run learnt from lie off; (0, 0) where none is recorded."""
+    try:
+        down, right = map(float, run.record.get("mask_offset") or (0, 0))
+        if not np.isfinite([down, right]).all():
+            raise ValueError("no numbers of pixels")
+    except (TypeError, ValueError) as error:
+        raise CourseError(f"{run.path / RECIPE}: its mask_offset is no pair of numbers; restore it from a copy, or "
+                          "train into another folder") from error
+    return down, right
+
+
 def versions():
     """Return {package: version} of what shapes a result."""
     found = {"python": platform.python_version()}
