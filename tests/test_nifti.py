@@ -197,6 +197,8 @@ def mms2(folder):
 def test_long_axis_views_are_no_further_patients(tmp_path):
     lines = importer.write(mms2(tmp_path / "mms2"), tmp_path / "course", quiet=True)
     assert "24 pairs of 3 patients" in lines[0] and "long-axis view (6)" in lines[1]
+    named_so = importer.LONG_AXIS.search
+    assert named_so("007_4ch_frame01") and not named_so("St_LA_007_SA_ED") and not named_so("LA_007_frame01")
 
 
 def test_a_zip_beside_its_folder_counts_once_and_two_hearts_of_one_name_are_refused(tmp_path):

@@ -27,7 +27,7 @@ from lvlab.store.writing import Plane, mr_image
 TRUTH = re.compile(r"(.+)_gt(\.nii(?:\.gz)?)$", re.IGNORECASE)
 PATIENT = re.compile(r"(.+?)(?:_frame\d+|_4d|_sa|_sax|_short_axis|_ed|_es)*$", re.IGNORECASE)
 FRAME, PHASE = re.compile(r"_frame0*(\d+)", re.IGNORECASE), re.compile(r"_(ed|es)(?:_|$)", re.IGNORECASE)
-LONG_AXIS = re.compile(r"_(la|lax|long_axis|[234]ch)(?:_|$)", re.IGNORECASE)
+LONG_AXIS = re.compile(r"_(la|lax|long_axis|[234]ch)(?:_frame\d+|_4d|_ed|_es)*$", re.IGNORECASE)
 SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 LARGEST_VOLUME = 2**29  # bytes, packed
 WALL, CAVITIES = 2, (3, 1)  # the muscle's label in both; the cavity's in ACDC, in M&Ms
