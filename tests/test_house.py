@@ -18,9 +18,9 @@ OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 #: 1,650 for the clinic's measures, the report, notebook 5 and the model card, 840 for NIfTI, the way without make and
 #: refining, 1,740 for the classroom and the network in the browser, 1,330 for archives and pools of workers, 93 for
 #: where masks lie, 11 for a third of TensorFlow's start, 4 for drawing phantoms on one thread, 20 for a
-#: training that holds nobody out, 12 for refusing to resume folds of another recipe, 313 for measuring where masks lie
+#: training that holds nobody out, 12 for refusing to resume folds of another recipe, 315 for measuring where masks lie
 #: however wide they are drawn, for runs that are never trained over, and for further oddities of DICOM and NIfTI files.
-MOST_LINES_OF_CORE, MOST_LINES = 1_100, 13_507
+MOST_LINES_OF_CORE, MOST_LINES = 1_100, 13_509
 
 #: What is added to a room, and which command of `make lint` then says what.
 LATE = "\n\ndef late() -> None:\n    {}\n"

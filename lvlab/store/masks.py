@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
-from scipy import ndimage, signal
+from scipy import ndimage
 
 from lvlab.errors import CourseError
 from lvlab.store.dicom import in_brackets
@@ -118,6 +118,8 @@ def mask_offset(images, masks, most=6):
     so much is said of one set of 18 in a hundred whose masks lie right (docs/measurements.md). Of many slices about
     every second, third … is looked at, so that at most 200 are.
     """
+    from scipy import signal  # a second to import
+
     agreement = np.zeros((2, len(WIDER), 2 * most + 1, 2 * most + 1))
     pairs = [(image, mask) for image, mask in zip(map(np.squeeze, images), map(np.squeeze, masks), strict=True)
              if mask.any()]
